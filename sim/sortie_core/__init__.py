@@ -1,0 +1,1 @@
+"""sortie_core."""

@@ -1,0 +1,387 @@
+"""The configuration schema, its loader and its one-line errors.
+
+A configuration is one complete YAML file: every key is present, carries its unit in its name, and is checked here. Any
+key can be overridden as ``section.key=value``, with the same spelling on every command.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+if typing.TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Bad input: the message is one line that names the culprit and says how to mend it; commands exit with 2."""
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+PositiveOrInf = Annotated[float, Field(gt=0, allow_inf_nan=True)]
+
+
+def _ordered(value: list[float]) -> list[float]:
+    if value[0] > value[1]:
+        raise ValueError(f"{value} is not a range [low, high]; put the smaller number first")
+    return value
+
+
+CountRange = Annotated[list[Count], Field(min_length=2, max_length=2), AfterValidator(_ordered)]
+FloatRange = Annotated[list[NonNegative], Field(min_length=2, max_length=2), AfterValidator(_ordered)]
+StartEnd = Annotated[list[NonNegative], Field(min_length=2, max_length=2)]
+
+
+class Section(BaseModel):
+    """A group of keys; unknown keys are errors, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class Team(Section):
+    """Who delivers."""
+
+    n_agents: Count
+    kinds_per_agent: Annotated[int, Field(ge=0)]
+    stock: FloatRange
+    discharge_per_s: FloatRange
+    discharge_probability: Probability
+    failure_probability: Probability
+
+
+class Task(Section):
+    """What is demanded, where, and for how long."""
+
+    n_consumers: Count
+    n_resources: Annotated[int, Field(ge=1, le=8)]
+    n_presence: Annotated[int, Field(ge=0)]
+    arena_half_m: Positive
+    dimensions: Literal[2, 3]
+    duration_s: Positive
+    supply_ratio: FloatRange
+    late_demand_probability: Probability
+    service_radius_m: Positive
+    service_rate_per_s: Positive
+    presence_hold_s: NonNegative
+
+    @model_validator(mode="after")
+    def _presence_fits(self) -> Task:
+        if self.n_presence > self.n_resources:
+            raise ValueError(f"n_presence: {self.n_presence} is more than n_resources = {self.n_resources}; lower it")
+        return self
+
+
+class Effects(Section):
+    """Aerodynamic effects of the quadrotor worlds."""
+
+    drag: bool
+    ground_effect: bool
+    downwash: bool
+
+
+class World(Section):
+    """Where the team moves."""
+
+    backend: Literal["point", "pybullet", "gym-pybullet-drones"]
+    dt_s: Positive
+    max_speed_mps: Positive
+    max_accel_mps2: Positive
+    velocity_time_constant_s: Positive
+    collision_distance_m: Positive
+    safe_distance_m: Positive
+    altitude_m: Positive
+    control_hz: Count
+    physics_hz: Count
+    effects: Effects
+
+    @model_validator(mode="after")
+    def _rates_divide(self) -> World:
+        if self.physics_hz % self.control_hz:
+            raise ValueError(f"physics_hz: {self.physics_hz} is no multiple of control_hz = {self.control_hz}")
+        return self
+
+
+class Comm(Section):
+    """The radio."""
+
+    radius_m: PositiveOrInf
+    loss: Probability
+    latency_steps: Annotated[int, Field(ge=0, le=50)]
+    bandwidth_bytes_per_s: PositiveOrInf
+    frame_timeout_s: Positive
+
+
+class Policy(Section):
+    """The LGTC policy; all but the first three keys are fixed at training time."""
+
+    checkpoint: str
+    deterministic: bool
+    decision_steps: Count
+    hops: Annotated[int, Field(ge=1, le=4)]
+    hidden: Count
+    key_dim: Count
+    mlp_width: Count
+    max_resources: Annotated[int, Field(ge=1, le=8)]
+    temperature: StartEnd
+    correction_mps: NonNegative
+    integrator: Literal["exact", "fused"]
+    rate_min_per_s: Positive
+    rate_max_per_s: Positive
+    contraction_min_per_s: NonNegative
+    regularisation: NonNegative
+
+
+class RewardWeights(Section):
+    """Weights of the named reward terms."""
+
+    demand: NonNegative
+    own_delivery: NonNegative
+    collision: NonNegative
+    completion: NonNegative
+    guidance: NonNegative
+
+
+class Expert(Section):
+    """The centralised assignment."""
+
+    distance_weight: NonNegative
+    time_limit_s: Positive
+    bank_layouts: Count
+
+
+class Train(Section):
+    """Independent PPO."""
+
+    total_steps: Count
+    n_envs: Count
+    decisions_per_rollout: Count
+    n_agents: CountRange
+    n_consumers: CountRange
+    n_resources: CountRange
+    learning_rate: Positive
+    gamma_per_s: Annotated[float, Field(gt=0, le=1)]
+    gae_lambda: Probability
+    clip: Positive
+    entropy: StartEnd
+    value_weight: NonNegative
+    max_grad_norm: Positive
+    target_kl: Positive
+    epochs: Count
+    minibatches: Count
+    guidance_anneal_fraction: Probability
+    checkpoint_every: Count
+
+
+class Evaluate(Section):
+    """The evaluation protocol."""
+
+    n_layouts: Count
+    first_seed: Annotated[int, Field(ge=0)]
+    methods: list[Literal["policy", "greedy", "value_greedy", "expert"]]
+    bootstrap_samples: Count
+
+
+class Safety(Section):
+    """Limits of the safety gate, the only publisher of setpoints."""
+
+    geofence_margin_m: NonNegative
+    z_min_m: float
+    z_max_m: float
+    max_speed_mps: Positive
+    max_accel_mps2: Positive
+    stale_after_s: Positive
+    land_after_s: Positive
+
+
+class Ros(Section):
+    """How the graph of nodes runs."""
+
+    agents_per_process: Count
+    lockstep: bool
+    real_time_factor: Positive
+    command_timeout_s: Positive
+    ready_timeout_s: Positive
+    success_fraction: Probability
+
+
+class Config(Section):
+    """A whole configuration; see configs/delivery.yaml for every key with its unit."""
+
+    seed: Annotated[int, Field(ge=0)]
+    team: Team
+    task: Task
+    world: World
+    comm: Comm
+    policy: Policy
+    reward: RewardWeights
+    expert: Expert
+    train: Train
+    evaluate: Evaluate
+    safety: Safety
+    ros: Ros
+
+    @model_validator(mode="after")
+    def _resources_fit(self) -> Config:
+        most = max(self.task.n_resources, self.train.n_resources[1])
+        if most > self.policy.max_resources:
+            raise ValueError(
+                f"policy.max_resources: {self.policy.max_resources} is less than the {most} resources asked for; "
+                "lower task.n_resources and train.n_resources or raise it and train again"
+            )
+        return self
+
+    @property
+    def n_steps(self) -> int:
+        """Policy ticks in one episode."""
+        return max(1, round(self.task.duration_s / self.world.dt_s))
+
+    def hash(self) -> str:
+        """Twelve hex digits that identify the content, independent of key order and comments."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def to_yaml(self) -> str:
+        """The configuration as YAML, loadable again."""
+        return yaml.safe_dump(self.model_dump(mode="python"), sort_keys=False)
+
+    def override(self, overrides: Iterable[str]) -> Config:
+        """A copy with ``section.key=value`` strings applied.
+
+        Raises:
+            UserError: an override that is not ``key=value``, names no key, or has a wrong value.
+        """
+        data = self.model_dump(mode="python")
+        _apply(data, overrides)
+        return _validate(data, "override")
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a YAML file and apply overrides.
+
+    Args:
+        path: the YAML file.
+        overrides: strings ``section.key=value``; the value is YAML.
+
+    Raises:
+        UserError: one line that names the file or key and how to mend it.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder; name a YAML file such as configs/delivery.yaml") from None
+    except FileNotFoundError:
+        raise UserError(f"no configuration file {path}; try configs/delivery.yaml") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}") from None
+    return parse_config(text, overrides, source=str(path))
+
+
+def parse_config(text: str, overrides: Iterable[str] = (), source: str = "configuration") -> Config:
+    """The configuration in a YAML text; errors as for `load_config`."""
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise UserError(f"{source} is not valid YAML{where}: {getattr(error, 'problem', error)}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{source} holds no keys; start from a copy of configs/delivery.yaml")
+    _apply(data, overrides)
+    return _validate(data, source)
+
+
+def _apply(data: dict[str, Any], overrides: Iterable[str]) -> None:
+    for item in overrides:
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise UserError(f"override {item!r} is not section.key=value, e.g. comm.radius_m=3.5")
+        *parents, leaf = key.strip().split(".")
+        if not _known(key.strip()):
+            raise UserError(f"unknown key {key.strip()}{_suggest(key.strip())}")
+        node = data
+        for parent in parents:
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise UserError(f"{parent} in override {item!r} is no section")
+        try:
+            node[leaf] = _number(yaml.safe_load(value))
+        except yaml.YAMLError:
+            raise UserError(f"the value of override {item!r} is not valid YAML") from None
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads 1e-3 and inf as strings; people mean numbers."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _validate(data: dict[str, Any], source: str) -> Config:
+    try:
+        return Config.model_validate(_numbers(data))
+    except ValidationError as error:
+        raise UserError(_one_line(error, source)) from None
+
+
+def _numbers(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _numbers(value) for key, value in data.items()}
+    return [_number(value) for value in data] if isinstance(data, list) else _number(data)
+
+
+def _one_line(error: ValidationError, source: str) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"{source}: unknown key {key}{_suggest(key)}{more}"
+    if first["type"] == "missing":
+        return f"{source}: missing key {key}; add it, configs/delivery.yaml shows every key{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(first["input"], dict | Section) else f" (got {first['input']!r})"
+    return f"{source}: {key + ': ' if key else ''}{message}{given}{more}"
+
+
+def keys() -> dict[str, Any]:
+    """Every key of the schema, dotted, with its field."""
+    found: dict[str, Any] = {}
+
+    def walk(model: type[BaseModel], prefix: str) -> None:
+        for name, field in model.model_fields.items():
+            if isinstance(field.annotation, type) and not isinstance(field.annotation, types.GenericAlias):
+                if issubclass(field.annotation, BaseModel):
+                    walk(field.annotation, f"{prefix}{name}.")
+                    continue
+            found[f"{prefix}{name}"] = field
+
+    walk(Config, "")
+    return found
+
+
+def _known(key: str) -> bool:
+    return any(name == key or name.startswith(f"{key}.") for name in keys())
+
+
+def _suggest(key: str) -> str:
+    import difflib
+
+    names = list(keys())
+    leaf = {name.rsplit(".", 1)[-1]: name for name in names}
+    close = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
+    if not close and key.rsplit(".", 1)[-1] in leaf:
+        close = [leaf[key.rsplit(".", 1)[-1]]]
+    return f"; did you mean {close[0]}?" if close else "; configs/delivery.yaml shows every key"
