@@ -1,0 +1,109 @@
+"""What goes over the air, and what one agent perceives by itself.
+
+One policy tick is a sequence of radio rounds. Round 0 is a beacon, sent at every tick; on decision ticks the rounds
+1 .. 2K+1 of the deliberation follow (K = policy.hops), each one packet per agent:
+
+    ======== ======================================= =============
+    round    payload                                 floats
+    ======== ======================================= =============
+    0        position, velocity, stock               D + D + R
+    1 .. K   tap k-1 of the feature filter           F
+    K+1      first attention Xi0                     M + 1
+    K+2      second attention Xi1, input u, state x  M + 1 + F + F
+    K+3 ..   taps of x and u, up to tap K-1          F + F
+    2K+1
+    ======== ======================================= =============
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+HEADER_BYTES = 8
+"""sender (2), tick (4), round (1) and payload length (1), as they would be packed on a radio."""
+
+
+@dataclass(frozen=True)
+class Packet:
+    """One broadcast of one agent.
+
+    Attributes:
+        sender: index of the agent.
+        tick: policy tick at which it was sent.
+        round: radio round within the tick; 0 is the beacon.
+        payload: [P] float32, see the module's table.
+    """
+
+    sender: int
+    tick: int
+    round: int
+    payload: np.ndarray
+
+    @property
+    def n_bytes(self) -> int:
+        """Size on the air, bytes."""
+        return HEADER_BYTES + 4 * len(self.payload)
+
+
+@dataclass(frozen=True)
+class Consumers:
+    """What is broadcast about the consumers.
+
+    Attributes:
+        position: [M, D] m.
+        demand: [M, R] as first asked.
+        unmet: [M, R] still asked.
+        active: [M] bool, False before the demand appears.
+        completed: [M] bool.
+        presence: [R] bool, True for demands for presence.
+    """
+
+    position: np.ndarray
+    demand: np.ndarray
+    unmet: np.ndarray
+    active: np.ndarray
+    completed: np.ndarray
+    presence: np.ndarray
+
+
+@dataclass(frozen=True)
+class LocalView:
+    """What one agent knows by itself at a tick.
+
+    Attributes:
+        tick: policy tick, from 0.
+        time_s: mission time, s.
+        position: [D] m, world frame.
+        velocity: [D] m/s.
+        stock: [R] in units of one drone's capacity.
+        consumers: the broadcast demands.
+    """
+
+    tick: int
+    time_s: float
+    position: np.ndarray
+    velocity: np.ndarray
+    stock: np.ndarray
+    consumers: Consumers
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The outcome of one agent's tick.
+
+    Attributes:
+        velocity: [D] commanded velocity, m/s, world frame.
+        choice: index of the chosen consumer; M means "wait".
+        attention: [M + 1] the attention Xi over the consumers and "wait".
+    """
+
+    velocity: np.ndarray
+    choice: int
+    attention: np.ndarray
+
+
+def n_rounds(tick: int, decision_steps: int, hops: int) -> int:
+    """Radio rounds of a tick: the beacon, and on decision ticks the deliberation."""
+    return 2 * hops + 2 if tick % decision_steps == 0 else 1
