@@ -122,9 +122,10 @@ class Comm(Section):
 
 
 class Policy(Section):
-    """The LGTC policy; all but the first three keys are fixed at training time."""
+    """The LGTC policy; the keys after `deterministic` are fixed at training time."""
 
     checkpoint: str
+    accept_mismatch: bool
     deterministic: bool
     decision_steps: Count
     hops: Annotated[int, Field(ge=1, le=4)]

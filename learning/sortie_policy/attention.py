@@ -1,0 +1,118 @@
+"""Dynamic cluster agreement: attention over consumers, intended supply, and the support masked by shared attention.
+
+LGTC-IPPO (arXiv 2503.02437) describes DeepSets over consumers, attention Xi that weights their features, and agents that
+share dynamics where they choose the same consumer; its equations are not public, so those here are this project's design.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def mlp(sizes: list[int]) -> nn.Sequential:
+    """Linear layers with ReLU between them."""
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class ConsumerEncoder(nn.Module):
+    """DeepSets over consumers: ``e_m = phi2(phi1(c_m), mean_n phi1(c_n))``.
+
+    Args:
+        consumer_size: Fc.
+        width: of the hidden layers.
+        features: F of the result.
+    """
+
+    def __init__(self, consumer_size: int, width: int, features: int) -> None:
+        super().__init__()
+        self.each = mlp([consumer_size, width, features])
+        self.joint = mlp([2 * features, width, features])
+
+    def forward(self, consumers: Tensor, mask: Tensor) -> Tensor:
+        """[B, M, Fc] and a bool mask [B, M] give [B, M, F]; a masked consumer changes no other one."""
+        each = torch.relu(self.each(consumers))
+        weight = mask.to(each.dtype)[..., None]
+        mean = (each * weight).sum(-2, keepdim=True) / weight.sum(-2, keepdim=True).clamp(min=1.0)
+        return torch.tanh(self.joint(torch.cat([each, mean.expand_as(each)], -1)))
+
+
+class ConsumerAttention(nn.Module):
+    """Attention Xi of every agent over the consumers and "wait".
+
+    ``Xi_im = softmax_m( <W_q psi~_i, k(e_m, pair_im)> / sqrt(d) / T )``; masked consumers get no weight.
+
+    Args:
+        features: F of psi~ and e.
+        pair_size: Fp of the pair features.
+        width: of the key network.
+        key_dim: d.
+    """
+
+    def __init__(self, features: int, pair_size: int, width: int, key_dim: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(features, key_dim)
+        self.key = mlp([features + pair_size, width, width, key_dim])
+        self.wait_key = nn.Parameter(torch.zeros(key_dim))
+        self.register_buffer("temperature", torch.ones(()))
+        self.scale = 1.0 / math.sqrt(key_dim)
+
+    def forward(self, mixed: Tensor, embedding: Tensor, pair: Tensor, mask: Tensor) -> Tensor:
+        """Log attention.
+
+        Args:
+            mixed: [B, N, F] psi~.
+            embedding: [B, M, F] e.
+            pair: [B, N, M, Fp].
+            mask: [B, M] bool.
+
+        Returns:
+            [B, N, M + 1] log Xi; the last entry is "wait".
+        """
+        n_agents, n_consumers = pair.shape[-3], pair.shape[-2]
+        each = embedding[:, None].expand(-1, n_agents, n_consumers, -1)
+        query = self.query(mixed)
+        logits = (self.key(torch.cat([each, pair], -1)) * query[..., None, :]).sum(-1)
+        logits = logits.masked_fill(~mask[:, None, :], -1e9)
+        wait = (query * self.wait_key).sum(-1, keepdim=True)
+        return torch.log_softmax(torch.cat([logits, wait], -1) * self.scale / self.temperature, -1)
+
+
+def cluster_support(adjacency: Tensor, attention: Tensor) -> Tensor:
+    """The support of the cell: neighbours weighted by shared attention, ``w_ij = (a_ij or i = j) <Xi_i, Xi_j>``.
+
+    Args:
+        adjacency: [B, N, N] bool, who hears whom.
+        attention: [B, N, M + 1] Xi.
+
+    Returns:
+        [B, N, N] row-stochastic.
+    """
+    linked = adjacency | torch.eye(adjacency.shape[-1], dtype=torch.bool, device=adjacency.device)
+    weight = (attention @ attention.transpose(-1, -2)) * linked
+    return weight / weight.sum(-1, keepdim=True)
+
+
+def intended_supply(
+    adjacency: Tensor, attention: Tensor, stock: Tensor, distance: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What the neighbours of each agent intend to bring to each consumer, as sums.
+
+    Args:
+        adjacency: [B, N, N] bool, i hears j.
+        attention: [B, N, M + 1] Xi.
+        stock: [B, N, R].
+        distance: [B, N, M] from agent to consumer, any unit.
+
+    Returns:
+        supply [B, N, M, R] of all neighbours, and of those closer to m than i.
+    """
+    intent = attention[..., :-1, None] * stock[..., None, :]
+    linked = adjacency.to(stock.dtype)
+    closer = linked[..., None] * (distance[:, None] < distance[:, :, None])
+    return torch.einsum("bij,bjmr->bimr", linked, intent), torch.einsum("bijm,bjmr->bimr", closer, intent)

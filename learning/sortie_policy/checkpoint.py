@@ -1,0 +1,147 @@
+"""A trained policy in one file: metadata, the whole configuration, the weights, and the exported stages.
+
+The file is a zip archive with ``metadata.json``, ``config.yaml``, ``weights.npz`` and one ONNX model per stage, so that
+an agent needs NumPy and onnxruntime alone, and any change of a byte is noticed. It is written atomically.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sortie_core.config import Config, UserError, parse_config
+from sortie_core.observation import layout
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+STAGES = ("encode", "mix", "attend", "advance", "act")
+FORMAT = 1
+_FIXED_AT_TRAINING = ("hops", "hidden", "key_dim", "mlp_width", "integrator", "correction_mps")
+
+
+def write_checkpoint(
+    path: str | Path, config: Config, weights: Mapping[str, np.ndarray], stages: Mapping[str, bytes], **metadata: Any
+) -> None:
+    """Write a checkpoint atomically.
+
+    Args:
+        path: the file.
+        config: the configuration it was trained with.
+        weights: the policy's state dictionary.
+        stages: the exported model of each of `STAGES`.
+        metadata: what a user wants to know of it: seed, commit, figures, contraction_rate.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = io.BytesIO()
+    np.savez(arrays, **dict(weights))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("metadata.json", json.dumps({"format": FORMAT, **metadata}, indent=2))
+        archive.writestr("config.yaml", config.to_yaml())
+        archive.writestr("weights.npz", arrays.getvalue())
+        for name in STAGES:
+            archive.writestr(f"{name}.onnx", stages[name])
+    os.replace(temporary, path)
+
+
+def _read(path: str | Path, member: str) -> bytes:
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"no checkpoint {path}; train one with `sortie train`, or set policy.checkpoint")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(member)
+    except (zipfile.BadZipFile, KeyError, OSError, EOFError, ValueError) as error:
+        raise UserError(f"checkpoint {path} is truncated or damaged ({error}); copy or train it again") from None
+
+
+def load_metadata(path: str | Path) -> dict[str, Any]:
+    """The metadata, with the configuration under ``config``.
+
+    Raises:
+        UserError: the file is missing, damaged, or of another format.
+    """
+    metadata = json.loads(_read(path, "metadata.json"))
+    if metadata.get("format") != FORMAT:
+        raise UserError(f"checkpoint {path} has format {metadata.get('format')}, this version reads {FORMAT}")
+    metadata["config"] = parse_config(_read(path, "config.yaml").decode(), source=f"{path}: config.yaml")
+    return metadata
+
+
+def load_weights(path: str | Path) -> dict[str, np.ndarray]:
+    """The policy's state dictionary as arrays."""
+    with np.load(io.BytesIO(_read(path, "weights.npz"))) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def check_compatible(metadata: dict[str, Any], config: Config, path: str | Path) -> Config:
+    """The mission's configuration with the network's sizes as trained.
+
+    Args:
+        metadata: from `load_metadata`.
+        config: of the mission.
+        path: for the message.
+
+    Raises:
+        UserError: another observation layout, or another radius, tick or decision period than in training where
+            `policy.accept_mismatch` is false.
+    """
+    trained: Config = metadata["config"]
+    there, here = layout(trained), layout(config)
+    for key, value in there.items():
+        if here[key] != value:
+            raise UserError(f"checkpoint {path} was trained with {key}={value}, this is {here[key]}; it cannot be flown")
+    conditions = {
+        "comm.radius_m": (trained.comm.radius_m, config.comm.radius_m),
+        "world.dt_s": (trained.world.dt_s, config.world.dt_s),
+        "policy.decision_steps": (trained.policy.decision_steps, config.policy.decision_steps),
+    }
+    for key, (value, asked) in conditions.items():
+        if value != asked and not config.policy.accept_mismatch:
+            raise UserError(
+                f"checkpoint {path} was trained with {key}={value}, this is {asked}; "
+                f"set {key}={value}, or fly it all the same with policy.accept_mismatch=true"
+            )
+    as_trained = {name: getattr(trained.policy, name) for name in _FIXED_AT_TRAINING}
+    return config.model_copy(update={"policy": config.policy.model_copy(update=as_trained)})
+
+
+class OnnxStages:
+    """The exported stages, run by onnxruntime on one thread.
+
+    Args:
+        models: bytes of each of `STAGES`.
+    """
+
+    def __init__(self, models: Mapping[str, bytes]) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        for name in STAGES:
+            session = onnxruntime.InferenceSession(models[name], options, providers=["CPUExecutionProvider"])
+            setattr(self, name, self._caller(session))
+
+    @staticmethod
+    def _caller(session: Any) -> Any:
+        names = [each.name for each in session.get_inputs()]
+
+        def call(*inputs: np.ndarray) -> Any:
+            outputs = session.run(None, dict(zip(names, inputs, strict=True)))
+            return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+        return call
+
+
+def load_stages(path: str | Path) -> OnnxStages:
+    """The exported stages of a checkpoint, ready to run."""
+    return OnnxStages({name: _read(path, f"{name}.onnx") for name in STAGES})

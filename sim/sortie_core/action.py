@@ -1,0 +1,89 @@
+"""From a chosen consumer to a velocity command: the motion controller that every policy and baseline shares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from array_api_compat import array_namespace
+
+if TYPE_CHECKING:
+    from sortie_core.config import Config
+    from sortie_core.state import Array
+
+_ARRIVAL_SHARE = 0.5
+"""A drone has arrived once within this share of the service radius."""
+_INFLUENCE_SHARE = 2.0
+"""Neighbours repel from this multiple of the safe distance on."""
+_LOOKAHEAD_S = 0.3
+"""Neighbours repel from where they will be then, which damps head-on approaches."""
+_SWIRL = 0.5
+"""Share of the repulsion that turns right, so that drones that meet head on pass each other."""
+
+
+def velocity_command(
+    position: Array,
+    velocity: Array,
+    target: Array,
+    going: Array,
+    neighbour_position: Array,
+    neighbour_velocity: Array,
+    neighbour_mask: Array,
+    correction: Array,
+    config: Config,
+) -> Array:
+    """Velocity toward a target, braking in time, repelled by neighbours (this project's design).
+
+    Args:
+        position: [B, N, D] m.
+        velocity: [B, N, D] m/s.
+        target: [B, N, D] m, any value where `going` is False.
+        going: [B, N] bool, False to wait in place.
+        neighbour_position: [B, N or 1, J, D] m, as known to each agent.
+        neighbour_velocity: [B, N or 1, J, D] m/s.
+        neighbour_mask: [B, N, J] bool, True where j is a neighbour of i.
+        correction: [B, N, D] in [-1, 1], the network's addition in units of policy.correction_mps.
+        config: for speeds, distances and the service radius.
+
+    Returns:
+        [B, N, D] m/s, never faster than world.max_speed_mps.
+    """
+    xp = array_namespace(position)
+    world = config.world
+    offset = target - position
+    distance = _norm(offset)
+    beyond = xp.clip(distance - _ARRIVAL_SHARE * config.task.service_radius_m, min=0.0)
+    # Brake at half the acceleration limit: v^2 = 2 a s; the rest is left for the tracking lag and for avoidance.
+    speed = xp.clip(xp.sqrt(world.max_accel_mps2 * beyond), max=world.max_speed_mps)
+    speed = xp.minimum(speed, beyond / (2 * world.velocity_time_constant_s))
+    heading = offset / xp.clip(distance, min=1e-6)
+    goal = heading * speed * xp.astype(going, position.dtype)[..., None]
+    push = _repulsion(position, velocity, neighbour_position, neighbour_velocity, neighbour_mask, config)
+    command = goal + push + config.policy.correction_mps * correction
+    return command * xp.clip(world.max_speed_mps / xp.clip(_norm(command), min=1e-6), max=1.0)
+
+
+def _repulsion(
+    position: Array,
+    velocity: Array,
+    neighbour_position: Array,
+    neighbour_velocity: Array,
+    neighbour_mask: Array,
+    config: Config,
+) -> Array:
+    xp = array_namespace(position)
+    world = config.world
+    reach = _INFLUENCE_SHARE * world.safe_distance_m
+    away = position[:, :, None, :] - neighbour_position
+    closing = velocity[:, :, None, :] - neighbour_velocity
+    gap = _norm(away)
+    ahead = _norm(away + _LOOKAHEAD_S * closing)
+    near = xp.clip((reach - xp.minimum(gap, ahead)) / (reach - world.collision_distance_m), min=0.0, max=1.0)
+    weight = near * near * xp.astype(neighbour_mask, position.dtype)[..., None]
+    push = away / xp.clip(gap, min=1e-6) * weight
+    turned = xp.stack([push[..., 1], -push[..., 0]] + [0 * push[..., k] for k in range(2, push.shape[-1])], axis=-1)
+    return world.max_speed_mps * xp.sum(push + _SWIRL * turned, axis=-2)
+
+
+def _norm(vector: Array) -> Array:
+    xp = array_namespace(vector)
+    return xp.sqrt(xp.sum(vector * vector, axis=-1, keepdims=True))

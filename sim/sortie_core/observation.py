@@ -1,0 +1,188 @@
+"""What the policy sees, built by the same functions for a batch of missions and for one agent.
+
+Positions are divided by the arena's half side, relative positions by a fixed length, so that one policy flies in arenas
+of any size. Resources are padded with zeros to `policy.max_resources`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from array_api_compat import array_namespace
+
+if TYPE_CHECKING:
+    from sortie_core.config import Config
+    from sortie_core.state import Array, WorldState
+
+LENGTH_SCALE_M = 5.0
+TIME_SCALE_S = 10.0
+
+
+@dataclass
+class Observation:
+    """The network's inputs; a leading batch axis B may stand for environments or be 1.
+
+    Attributes:
+        own: [B, N, Fo] own position, velocity, stock, remaining time.
+        consumers: [B, M, Fc] position, need, demand for presence.
+        consumer_mask: [B, M] bool, True where a consumer may be chosen.
+        position: [B, N, D] m.
+        velocity: [B, N, D] m/s.
+        stock: [B, N, R*] padded to max_resources.
+        consumer_position: [B, M, D] m.
+        need: [B, M, R*] what is still asked, padded.
+        remaining_s: [B] mission time left, s.
+    """
+
+    own: Array
+    consumers: Array
+    consumer_mask: Array
+    position: Array
+    velocity: Array
+    stock: Array
+    consumer_position: Array
+    need: Array
+    remaining_s: Array
+
+    def map(self, function: Any) -> Observation:
+        """An observation with `function` applied to every array."""
+        return Observation(**{name: function(value) for name, value in vars(self).items()})
+
+
+def own_size(dimensions: int, max_resources: int) -> int:
+    """Fo of `Observation.own`."""
+    return 2 * dimensions + max_resources + 1
+
+
+def consumer_size(dimensions: int, max_resources: int) -> int:
+    """Fc of `Observation.consumers`."""
+    return dimensions + 2 * max_resources
+
+
+def pair_size(dimensions: int, max_resources: int) -> int:
+    """Fp of `pair_features`."""
+    return dimensions + 2 + 4 * max_resources + 6
+
+
+def layout(config: Config) -> dict[str, Any]:
+    """What a checkpoint must agree on with the configuration that deploys it, by configuration key."""
+    return {
+        "task.dimensions": config.task.dimensions,
+        "policy.max_resources": config.policy.max_resources,
+        "world.max_speed_mps": config.world.max_speed_mps,
+    }
+
+
+def observe(state: WorldState, config: Config) -> Observation:
+    """The observation of every agent of a batch of missions.
+
+    Args:
+        state: the missions.
+        config: for the scales and the padding.
+    """
+    # A presence demand stays wanted while it is being held, or agents would leave as soon as it is covered.
+    xp = array_namespace(state.position)
+    need = xp.where(state.presence[:, None, :], state.demand, state.unmet)
+    chosen = state.active & ~state.completed
+    need = need * xp.astype(chosen, need.dtype)[:, :, None]
+    return observation(
+        position=state.position,
+        velocity=state.velocity,
+        stock=state.stock,
+        time_s=state.time_s,
+        consumer_position=state.consumer_position,
+        need=need,
+        consumer_mask=chosen,
+        presence=state.presence,
+        config=config,
+    )
+
+
+def observation(
+    position: Array,
+    velocity: Array,
+    stock: Array,
+    time_s: Array,
+    consumer_position: Array,
+    need: Array,
+    consumer_mask: Array,
+    presence: Array,
+    config: Config,
+) -> Observation:
+    """Assemble the inputs from their parts.
+
+    Args:
+        position: [B, N, D] m.
+        velocity: [B, N, D] m/s.
+        stock: [B, N, R].
+        time_s: [B] s.
+        consumer_position: [B, M, D] m.
+        need: [B, M, R], zero where the consumer may not be chosen.
+        consumer_mask: [B, M] bool.
+        presence: [B, R] bool.
+        config: for the scales and the padding.
+    """
+    xp = array_namespace(position)
+    most, dtype = config.policy.max_resources, position.dtype
+    half, speed = config.task.arena_half_m, config.world.max_speed_mps
+    stock, need = pad(stock, most), pad(need, most)
+    remaining = config.task.duration_s - time_s
+    batch, n_agents = position.shape[0], position.shape[1]
+    n_consumers = consumer_position.shape[1]
+    clock = xp.broadcast_to((remaining / TIME_SCALE_S)[:, None, None], (batch, n_agents, 1))
+    kinds = xp.broadcast_to(pad(xp.astype(presence, dtype), most)[:, None, :], (batch, n_consumers, most))
+    return Observation(
+        own=xp.concat([position / half, velocity / speed, stock, xp.astype(clock, dtype)], axis=-1),
+        consumers=xp.concat([consumer_position / half, need, kinds], axis=-1),
+        consumer_mask=consumer_mask,
+        position=position,
+        velocity=velocity,
+        stock=stock,
+        consumer_position=consumer_position,
+        need=need,
+        remaining_s=remaining,
+    )
+
+
+def pad(amount: Array, size: int) -> Array:
+    """Zeros appended to the last axis up to `size`."""
+    missing = size - amount.shape[-1]
+    if missing == 0:
+        return amount
+    xp = array_namespace(amount)
+    zeros = xp.zeros((*amount.shape[:-1], missing), dtype=amount.dtype, device=getattr(amount, "device", None))
+    return xp.concat([amount, zeros], axis=-1)
+
+
+def pair_features(seen: Observation, supply: Array, closer_supply: Array, max_speed_mps: float) -> Array:
+    """What an agent knows about itself with respect to each consumer (this project's design).
+
+    The useful amount of agent i at consumer m is ``min(stock_i, (need_m - supply_im)+)``, where the supply is what the
+    neighbours intend to bring there: sums, because a mean cannot count.
+
+    Args:
+        seen: the observation.
+        supply: [B, N, M, R*] what the neighbours of i intend to bring to m.
+        closer_supply: [B, N, M, R*] the same, of those neighbours that are closer to m than i.
+        max_speed_mps: for travel times, m/s.
+
+    Returns:
+        [B, N, M, Fp].
+    """
+    xp = array_namespace(supply)
+    relative = (seen.consumer_position[:, None, :, :] - seen.position[:, :, None, :]) / LENGTH_SCALE_M
+    distance = xp.sqrt(xp.sum(relative * relative, axis=-1, keepdims=True))
+    travel_s = distance * (LENGTH_SCALE_M / max_speed_mps)
+    spare_s = (seen.remaining_s[:, None, None, None] - travel_s) / TIME_SCALE_S
+    need, stock = seen.need[:, None, :, :], seen.stock[:, :, None, :]
+    zero = xp.zeros_like(supply)
+    left = xp.maximum(need - supply, zero)
+    useful = [
+        xp.minimum(stock, need + zero),
+        xp.minimum(stock, left),
+        xp.minimum(stock, xp.maximum(need - closer_supply, zero)),
+    ]
+    totals = [xp.sum(amount, axis=-1, keepdims=True) for amount in useful]
+    values = [total / (travel_s + 1.0) for total in totals]
+    return xp.concat([relative, distance, spare_s, left, *useful, *totals, *values], axis=-1)
