@@ -1,0 +1,44 @@
+# `make sim` and `make test` set up whatever is missing first; `make setup` does only that.
+# PYTHON names the interpreter to set up with: Python 3.11, or the ROS installation's where one is sourced.
+
+PYTHON ?= $(if $(AMENT_PREFIX_PATH),python3,$(or $(shell command -v python3.11),python3))
+CONFIG ?= configs/delivery.yaml
+IN_WORKSPACE := .venv/bin/python -m sortie_cli.environment
+
+.PHONY: help setup sim train evaluate bench doctor test lint clean
+
+help:
+	@echo "make sim      fly the mission of $(CONFIG)        make test   all tests, ruff and mypy"
+	@echo "make train    train a policy (CONFIG=...)                 make bench  speed on this machine, against targets"
+	@echo "make setup    install and build only                      make doctor what is missing or broken here"
+	@echo "make evaluate figures of a trained policy                 make clean  remove what was built"
+
+setup:
+	@command -v $(PYTHON) >/dev/null || { echo "setup: no $(PYTHON) here; install it (Debian 12: apt install python3.11 python3.11-venv python3.11-dev) or name one: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) ros2_ws/build_workspace.py
+
+sim: setup
+	@.venv/bin/sortie sim $(CONFIG)
+
+train: setup
+	@.venv/bin/sortie train $(CONFIG)
+
+evaluate: setup
+	@.venv/bin/sortie evaluate $(CONFIG)
+
+bench: setup
+	@for name in point_world pybullet_world lockstep_mission; do .venv/bin/sortie bench $$name || exit; done
+
+doctor: setup
+	@.venv/bin/sortie doctor
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+
+test: setup lint
+	$(IN_WORKSPACE) .venv/bin/python -m pytest
+
+# the virtual environment goes too: it is what takes the minutes to make again
+clean:
+	rm -rf .venv ros2_ws/build ros2_ws/install ros2_ws/log .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
