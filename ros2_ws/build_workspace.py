@@ -213,8 +213,9 @@ def build_workspace(ros: dict[str, str], platform: str, packages: dict[str, str]
         command = [str(VENV_PYTHON), "-m", "colcon", "--log-base", str(WORKSPACE / "log"), "build", "--merge-install"]
         command += ["--base-paths", str(SOURCES), "--build-base", str(WORKSPACE / "build")]
         command += ["--install-base", str(INSTALL), "--packages-above", *changed]
-        command += ["--event-handlers", "console_direct-", "console_cohesion+", "desktop_notification-"]
-        command += ["--cmake-args", "--no-warn-unused-cli", f"-DPython3_EXECUTABLE={VENV_PYTHON}", "-DBUILD_TESTING=OFF"]
+        command += ["--event-handlers", "console_direct+", "console_stderr-", "desktop_notification-"]
+        command += ["--cmake-args", "--no-warn-unused-cli", "-DBUILD_TESTING=OFF", "-DCMAKE_BUILD_TYPE=Release"]
+        command += [f"-DPython3_EXECUTABLE={VENV_PYTHON}"]
         run(command, step_environment(ros), "colcon build")
     INSTALL.mkdir(exist_ok=True)
     underlay = ros or {"AMENT_PREFIX_PATH": str(VENV), "LD_LIBRARY_PATH": str(VENV / "lib")}
