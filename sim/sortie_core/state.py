@@ -1,7 +1,7 @@
 """The state of a batch of missions, as a struct of arrays.
 
-Axes: ``B`` environments, ``N`` agents, ``M`` consumers, ``R`` resources, ``D`` dimensions. Every array is NumPy or torch
-(array API); all of one state live in one namespace and on one device.
+Axes: ``B`` environments, ``N`` agents, ``M`` consumers, ``R`` resources, ``D`` dimensions. Every array is NumPy or
+torch (array API); all of one state live in one namespace and on one device.
 """
 
 from __future__ import annotations
@@ -9,12 +9,36 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from array_api_compat import array_namespace
+from array_api_compat import device as device_of
+
 Array = Any
+
+
+def batch_last(array: Array) -> Array:
+    """A view [..., B] of an array [B, ...]; rules compute on it, since long inner loops are what makes them fast."""
+    return array_namespace(array).moveaxis(array, 0, -1)
+
+
+def batch_first(array: Array) -> Array:
+    """A view [B, ...] of an array [..., B]: the inverse of `batch_last`."""
+    return array_namespace(array).moveaxis(array, -1, 0)
+
+
+def stored_batch_last(array: Array) -> Array:
+    """A copy with the same axes [B, ...] whose memory holds the batch axis last (contiguous under `batch_last`)."""
+    view = batch_last(array)
+    copy = array_namespace(array).empty(view.shape, dtype=view.dtype, device=device_of(array))
+    copy[...] = view
+    return batch_first(copy)
 
 
 @dataclass
 class WorldState:
     """Everything that the rules of delivery read and write.
+
+    Axes are as below everywhere; worlds store the arrays with B last in memory (`stored_batch_last`), which no reader
+    needs to know.
 
     Attributes:
         time_s: [B] mission time, s.
