@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from array_api_compat import array_namespace
 from array_api_compat import device as device_of
@@ -89,6 +89,6 @@ def _squared_gaps(coordinate: Array) -> Array:
     return gap
 
 
-def _identity(like: Array, dtype: Any) -> Array:
+def _identity(like: Array, dtype: object) -> Array:
     """[N, N, 1] for an array [B, N, ...]."""
     return array_namespace(like).eye(like.shape[1], dtype=dtype, device=device_of(like))[:, :, None]
