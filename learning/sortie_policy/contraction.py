@@ -1,7 +1,8 @@
 """How fast two LGTC trajectories approach each other, and how training keeps it so.
 
 All bounds are per feature j, in the infinity norm, and this project's design. For a row-stochastic support,
-``||S^k||_inf = 1``, so they depend on the weights alone and hold for every team size and every sequence of graphs:
+``||S^k||_inf = 1``, and so is the norm of a product of different ones where losses change the graph between rounds.
+So the bounds depend on the weights alone and hold for every team size and every sequence of graphs:
 
     l_j = sum_{k>=1} sum_g |A_k[g, j]|      a_j = sum_{k>=0} sum_g |A^_k[g, j]|      r_j = l_j + 2 a_j
     c   = min_j (b_j - r_j)                 the contraction rate, 1/s

@@ -6,24 +6,31 @@ products, a single agent by K rounds of packets. Weighting the taps is local, so
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def shift_taps(support: torch.Tensor, x: torch.Tensor, hops: int) -> torch.Tensor:
+
+def shift_taps(support: torch.Tensor | Sequence[torch.Tensor], x: torch.Tensor, hops: int) -> torch.Tensor:
     """Stack ``x, S x, .., S^K x``.
 
     Args:
-        support: [..., N, N] graph support S, one per step.
+        support: [..., N, N] graph support S; or K of them, one for each round of packets, where losses make them
+            differ: the taps are then ``x, S_1 x, S_2 S_1 x, ..``.
         x: [..., N, F] features.
-        hops: K, the highest power of S.
+        hops: K, the number of rounds.
 
     Returns:
-        [..., N, K + 1, F] taps; row i needs K rounds of packets from agent i's neighbours.
+        [..., N, K + 1, F] taps.
     """
+    rounds = [support] * hops if isinstance(support, torch.Tensor) else support
     taps = [x]
-    for _ in range(hops):
-        taps.append(support @ taps[-1])
+    for _, heard in zip(range(hops), rounds, strict=True):
+        taps.append(heard @ taps[-1])
     return torch.stack(taps, dim=-2)
 
 
