@@ -80,12 +80,19 @@ class PointWorld:
     ) -> None:
         """Remember the settings; `reset` makes the missions."""
         self.config = config
-        self.state: WorldState | None = None
         self._namespace = namespace
         self._device = device
         self._sample = sample_training_layout if training_layouts else sample_layout
         self._check = check
+        self._state: WorldState | None = None
         self._initial: WorldState | None = None
+
+    @property
+    def state(self) -> WorldState:
+        """The missions as they are."""
+        if self._state is None:
+            raise RuntimeError("reset the world before using it")
+        return self._state
 
     def reset(self, seeds: Sequence[int]) -> WorldState:
         """Begin one mission per seed."""
@@ -93,9 +100,8 @@ class PointWorld:
 
     def restart(self, layout: WorldState) -> WorldState:
         """Begin missions from given layouts, NumPy or of this world's kind."""
-        self.state = layout.map(self._own)
-        self._initial = self.state
-        return self.state
+        self._state = self._initial = layout.map(self._own)
+        return self._state
 
     def reset_where(self, mask: Array, seeds: Sequence[int]) -> WorldState:
         """Begin new missions in the environments of the mask.
@@ -104,19 +110,18 @@ class PointWorld:
             mask: [B] bool.
             seeds: one per True in the mask, in order.
         """
-        return self.restart_where(mask, self._sample(self.config, seeds)) if len(seeds) else self._running()
+        return self.restart_where(mask, self._sample(self.config, seeds)) if len(seeds) else self.state
 
     def restart_where(self, mask: Array, layout: WorldState) -> WorldState:
         """Begin missions from given layouts in the environments of the mask, one layout per True, in order."""
-        state = self._running()
-        fresh = layout.map(self._own)
-        mask = self._own(mask)
-        self.state, self._initial = _exchanged(state, mask, fresh), _exchanged(self._initial or state, mask, fresh)
-        return self.state
+        fresh, mask = layout.map(self._own), self._own(mask)
+        self._initial = _exchanged(self._initial or self.state, mask, fresh)
+        self._state = _exchanged(self.state, mask, fresh)
+        return self._state
 
     def graph(self) -> tuple[Array, Array, Array]:
         """Squared distances, adjacency and support, [B, N, N] each, of the state as it is."""
-        state = self._running()
+        state = self.state
         squared = squared_distances(state.position, state.present)
         linked = adjacency(state.position, state.alive, self.config.comm.radius_m, squared)
         return squared, linked, support(linked)
@@ -128,22 +133,17 @@ class PointWorld:
             velocity_command: [B, N, D] m/s.
             assignment: [B, N] int, the expert's consumers for the guidance term; -1 or M for none. None leaves it out.
         """
-        before = self._running()
+        before = self.state
         position, velocity = follow_velocity(
             before.position, before.velocity, velocity_command, before.alive, self.config.world
         )
         after, served = deliver(before.replace(position=position, velocity=velocity), self.config)
         if self._check and self._initial is not None:
             check_conservation(self._initial, after)
-        self.state = after
+        self._state = after
         squared, linked, weights = self.graph()
         terms = reward_terms(before, after, served, squared, self.config, assignment)
         return StepResult(after, terms, *finished(after, self.config), squared, linked, weights)
-
-    def _running(self) -> WorldState:
-        if self.state is None:
-            raise RuntimeError("reset the world before using it")
-        return self.state
 
     def _own(self, array: Array) -> Array:
         """The array in this world's namespace, device and memory order."""
