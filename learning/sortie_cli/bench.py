@@ -1,0 +1,138 @@
+"""Speed on this machine against targets, as a table or as JSON."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sortie_core.config import UserError, load_config
+
+_PROJECT = Path(__file__).resolve().parents[2]
+_MISSION = _PROJECT / "configs" / "delivery.yaml"
+_VERSIONS = ("numpy", "torch", "pybullet", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One thing to measure.
+
+    Attributes:
+        title: what is measured.
+        figure: the key of the headline figure in the result.
+        target: the headline figure must reach this; OURS, for one core of a laptop.
+        unit: of the headline figure.
+        module: has ``run(seconds) -> dict``; None for the mission itself.
+        seconds: how long to measure, s.
+    """
+
+    title: str
+    figure: str
+    target: float
+    unit: str
+    module: str | None
+    seconds: float = 10.0
+
+
+BENCHES = {
+    "point_world": Bench(
+        "batched point world", "env_steps_per_s", 100_000.0, "environment steps/s", "sortie_sim.world_benchmark"
+    ),
+    "pybullet_world": Bench(
+        "quadrotors in PyBullet", "real_time_factor", 1.0, "x real time", "sortie_sim.flight_benchmark"
+    ),
+    "lockstep_mission": Bench("whole mission in lockstep", "real_time_factor", 1.0, "x real time", None),
+}
+
+
+def run_bench(name: str, as_json: bool) -> None:
+    """Measure, and print the figures with the machine they were taken on.
+
+    Args:
+        name: a key of `BENCHES`.
+        as_json: print one JSON object instead of a table.
+
+    Raises:
+        UserError: there is no such bench, or the mission in it failed.
+    """
+    bench = BENCHES.get(name)
+    if bench is None:
+        raise UserError(f"no bench {name}; choose one of {', '.join(BENCHES)}")
+    figures = importlib.import_module(bench.module).run(bench.seconds) if bench.module else _fly_in_lockstep()
+    report = {
+        "bench": name,
+        "figure": bench.figure,
+        "value": figures[bench.figure],
+        "unit": bench.unit,
+        "target": bench.target,
+        "met": bool(figures[bench.figure] >= bench.target),
+        "figures": figures,
+        "machine": describe_machine(),
+    }
+    if as_json:
+        print(json.dumps(report, indent=2))
+    else:
+        _print_table(bench, report)
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, cores this process may use, memory, system, and the versions that decide the speed."""
+    import psutil
+
+    return {
+        "cpu": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in _VERSIONS},
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _fly_in_lockstep() -> dict[str, float]:
+    mission_s = load_config(_MISSION).task.duration_s
+    with tempfile.TemporaryDirectory(prefix="sortie-bench-") as folder:
+        command = [sys.executable, "-m", "sortie_cli.main", "sim", str(_MISSION), "--lockstep", "--json"]
+        begin = time.perf_counter()
+        done = subprocess.run([*command, "--out", folder], capture_output=True, text=True, cwd=_PROJECT)
+        wall_s = time.perf_counter() - begin
+    if done.returncode not in (0, 1):  # 1 is a mission that delivered too little, whose time counts all the same
+        lines = done.stderr.strip().splitlines() or ["without a word"]
+        raise UserError(f"sortie sim ended with exit code {done.returncode}: {lines[-1]}")
+    summary = json.loads(done.stdout)
+    mission_s = float(summary.get("mission_time_s", mission_s))
+    return {"real_time_factor": mission_s / wall_s, "mission_time_s": mission_s, "wall_s": wall_s}
+
+
+def _print_table(bench: Bench, report: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "", title=bench.title, show_header=False, title_justify="left")
+    verdict = "[green]met[/green]" if report["met"] else "[red]missed[/red]"
+    table.add_row("[bold]result[/bold]", f"[bold]{report['value']:,.4g} {bench.unit}[/bold]")
+    table.add_row("target", f"{bench.target:,.4g} {bench.unit}: {verdict}", end_section=True)
+    for key, value in report["figures"].items():
+        table.add_row(key, f"{value:,.4g}" if isinstance(value, float) else str(value))
+    table.add_section()
+    for key, value in report["machine"].items():
+        table.add_row(key, str(value))
+    Console().print(table)

@@ -1,0 +1,133 @@
+"""The `sortie` command: what to run is named here, and imported only when it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+if TYPE_CHECKING:
+    from sortie_core.config import Config
+
+_EXIT_BAD_INPUT = 2
+_EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="sortie",
+    help="Teams of drones that agree, by radio and without a centre, who delivers what to whom.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file, e.g. configs/delivery.yaml.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[SECTION.KEY=VALUE]", help="Keys to change for this run, e.g. comm.radius_m=2."),
+]
+Out = Annotated[Path | None, typer.Option(metavar="DIR", help="New folder for the run; default runs/<UTC time>.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+
+
+@app.command()
+def sim(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    out: Out = None,
+    lockstep: Annotated[
+        bool, typer.Option("--lockstep", help="Each tick waits for every drone: bit-exact replay, any speed.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Fly a mission as a graph of ROS 2 nodes."""
+    _load(config, overrides)
+    from sortie_cli.environment import workspace_environment
+    from sortie_cli.run_folder import create_run_folder
+
+    environment = workspace_environment()
+    folder = create_run_folder(out)
+    flags = [flag for flag, given in (("--lockstep", lockstep), ("--json", json)) if given]
+    runner = ["-m", "sortie_bringup.runner", "--config", str(config), "--out", str(folder), *flags]
+    # the runner takes this process's place, so that signals and the exit code are its own
+    os.execve(sys.executable, [sys.executable, *runner, "--", *(overrides or [])], environment)
+
+
+@app.command()
+def train(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    out: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out DIR.")] = False,
+) -> None:
+    """Train a policy in the batched point world."""
+    loaded = _load(config, overrides)
+    from sortie_cli.run_folder import create_run_folder, open_run_folder
+
+    folder = open_run_folder(out) if resume else create_run_folder(out)
+    from sortie_train.train_ippo import train as train_policy
+
+    train_policy(loaded, folder, resume)
+
+
+@app.command()
+def evaluate(config: ConfigFile, overrides: Overrides = None, json: Json = False) -> None:
+    """Compare the trained policy with the other methods on the same layouts."""
+    loaded = _load(config, overrides)
+    from sortie_train.evaluate import evaluate as evaluate_methods
+
+    evaluate_methods(loaded, json)
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="point_world, pybullet_world or lockstep_mission.")],
+    json: Json = False,
+) -> None:
+    """Measure the speed on this machine against a target."""
+    from sortie_cli.bench import run_bench
+
+    run_bench(name, json)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Say what is installed, missing or broken on this machine, and how to mend it."""
+    from sortie_cli.doctor import examine
+
+    raise typer.Exit(examine(json))
+
+
+def _load(config: Path, overrides: list[str] | None) -> Config:
+    from sortie_core.config import load_config
+
+    return load_config(config, overrides or [])
+
+
+def main() -> None:
+    """Run the command line; bad input ends with one line on stderr and exit code 2."""
+    try:
+        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+    except KeyboardInterrupt:
+        code = _EXIT_INTERRUPTED
+    except TyperException as error:
+        context = getattr(error, "ctx", None)
+        code = _complain(error.format_message(), f" (see `{context.command_path} --help`)" if context else "")
+    except Exception as error:
+        from sortie_core.config import UserError
+
+        if not isinstance(error, UserError):
+            raise
+        code = _complain(str(error))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(message: str, hint: str = "") -> int:
+    print(f"sortie: {' '.join(message.split()).rstrip('.')}{hint}", file=sys.stderr)
+    return _EXIT_BAD_INPUT
+
+
+if __name__ == "__main__":
+    main()

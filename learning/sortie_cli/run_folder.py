@@ -1,0 +1,79 @@
+"""The folder one run writes to: its own, and only whole files in it."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sortie_core.config import UserError
+
+
+def create_run_folder(out: Path | None, root: Path = Path("runs")) -> Path:
+    """A new, empty folder for a run.
+
+    Args:
+        out: the folder asked for; None for one under `root` named by the time in UTC.
+        root: where unnamed runs go.
+
+    Raises:
+        UserError: `out` holds something already, is a file, or cannot be created.
+    """
+    if out is None:
+        return _create_by_time(root)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        taken = any(out.iterdir())
+    except FileExistsError:
+        raise UserError(f"--out {out} is a file; name a new folder") from None
+    except OSError as error:
+        raise UserError(f"cannot create the folder --out {out}: {error.strerror}") from None
+    if taken:
+        raise UserError(f"--out {out} is not empty; name a new folder or empty it")
+    return out
+
+
+def open_run_folder(out: Path | None) -> Path:
+    """The folder of a run to go on with.
+
+    Raises:
+        UserError: none is named, or it does not exist.
+    """
+    if out is None:
+        raise UserError("--resume needs the run's folder: --out DIR")
+    if not out.is_dir():
+        raise UserError(f"no run in --out {out}; name the folder of the run to resume, or leave --resume out")
+    return out
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or, if interrupted, nothing."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write data as a whole JSON file; NaN and infinity, which JSON lacks, are errors (ValueError)."""
+    write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+
+
+def _create_by_time(root: Path) -> Path:
+    name = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+    for attempt in range(1, 1000):
+        path = root / (name if attempt == 1 else f"{name}-{attempt}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            if root.exists() and not root.is_dir():
+                break
+            continue
+        except OSError as error:
+            raise UserError(f"cannot create a run folder in {root.absolute()}: {error.strerror}; use --out DIR") from None
+        return path
+    raise UserError(f"cannot create a run folder in {root.absolute()}; use --out DIR")
