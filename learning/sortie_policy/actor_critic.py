@@ -21,13 +21,40 @@ from torch import Tensor, nn
 
 from sortie_core import comm_graph, observation
 from sortie_policy.attention import ConsumerAttention, ConsumerEncoder, cluster_support, intended_supply, mlp
-from sortie_policy.graph_filter import GraphFilter
+from sortie_policy.graph_filter import GraphFilter, shift_taps
 from sortie_policy.lgtc_cell import LGTCCell
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sortie_core.config import Config
+
+
+@dataclass
+class Perception:
+    """What a decision takes from observations and packets alone: the attention does not read the state.
+
+    Attributes:
+        own: [B, N, Fo] from the observation.
+        mixed: [B, N, F] psi~.
+        embedding: [B, M, F] e.
+        pair: [B, N, M, Fp] after the second exchange.
+        log_attention: [B, N, M + 1] the final log Xi.
+        supports: [B, K, N, N] the cell's support S^Xi in each of its K rounds.
+        input_taps: [B, N, K + 1, F] taps of the cell's input u.
+    """
+
+    own: Tensor
+    mixed: Tensor
+    embedding: Tensor
+    pair: Tensor
+    log_attention: Tensor
+    supports: Tensor
+    input_taps: Tensor
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Perception:
+        """A perception with `function` applied to every tensor."""
+        return Perception(**{name: function(value) for name, value in vars(self).items()})
 
 
 @dataclass
@@ -39,16 +66,16 @@ class Deliberation:
         attention: [B, N, M + 1] the final Xi.
         log_choice: [B, N, M + 1] log probability of choosing each consumer or "wait".
         correction: [B, N, D] mean of the velocity correction before its tanh.
-        support: [B, N, N] the cell's support S^Xi.
         value: [B, N] cluster value, S^Xi V.
+        support: [B, N, N] S^Xi.
     """
 
     state: Tensor
     attention: Tensor
     log_choice: Tensor
     correction: Tensor
-    support: Tensor
     value: Tensor
+    support: Tensor
 
 
 class LGTCPolicy(nn.Module):
@@ -123,20 +150,16 @@ class LGTCPolicy(nn.Module):
 
     # The batched pass.
 
-    def forward(self, seen: observation.Observation, adjacency: Tensor | Sequence[Tensor], state: Tensor) -> Deliberation:
-        """One decision of every agent.
+    def perceive(self, seen: observation.Observation, adjacency: Tensor | Sequence[Tensor]) -> Perception:
+        """All of a decision that does not depend on the state.
 
         Args:
             seen: observations of B teams.
             adjacency: [B, N, N] bool, who hears whom; or one for each of the 2K+1 rounds, where packets get lost.
-            state: [B, N, F] x.
         """
         hears = [adjacency] * (2 * self.hops + 1) if isinstance(adjacency, Tensor) else list(adjacency)
         psi, embedding = self.encode(seen.own, seen.consumers, seen.consumer_mask)
-        taps = [psi]
-        for linked in hears[: self.hops]:
-            taps.append(comm_graph.support(linked) @ taps[-1])
-        mixed = self.mix(torch.stack(taps, -2))
+        mixed = self.mix(shift_taps([comm_graph.support(linked) for linked in hears[: self.hops]], psi, self.hops))
         distance = (seen.consumer_position[:, None] - seen.position[:, :, None]).norm(dim=-1)
 
         nothing = seen.need.new_zeros(*distance.shape, seen.need.shape[-1])
@@ -148,24 +171,44 @@ class LGTCPolicy(nn.Module):
             pair = observation.pair_features(seen, supply, closer, self.max_speed_mps)
             log_attention = self.attend(mixed, embedding, pair, seen.consumer_mask)
 
-        inputs = attention[..., :-1] @ embedding
-        state_taps, input_taps = [state], [inputs]
-        for linked in hears[self.hops + 1 :]:
-            support = cluster_support(linked, attention)
-            state_taps.append(support @ state_taps[-1])
-            input_taps.append(support @ input_taps[-1])
-        new_state = self.advance(torch.stack(state_taps, -2), torch.stack(input_taps, -2))
-        log_choice, correction = self.act(new_state, mixed, seen.own, embedding, pair, log_attention)
-        pooled = (log_attention[..., :-1, None].exp() * pair).sum(-2)
-        value = self.critic(torch.cat([new_state, mixed, pooled], -1))
+        supports = [cluster_support(linked, attention) for linked in hears[self.hops + 1 :]]
+        return Perception(
+            own=seen.own,
+            mixed=mixed,
+            embedding=embedding,
+            pair=pair,
+            log_attention=log_attention,
+            supports=torch.stack(supports, 1),
+            input_taps=shift_taps(supports, attention[..., :-1] @ embedding, self.hops),
+        )
+
+    def remember(self, perception: Perception, state: Tensor) -> Tensor:
+        """The state [B, N, F] advanced by one decision."""
+        return self.advance(shift_taps(perception.supports.unbind(1), state, self.hops), perception.input_taps)
+
+    def outcome(self, perception: Perception, new_state: Tensor) -> Deliberation:
+        """Action and value at an advanced state [B, N, F]."""
+        seen = perception
+        log_choice, correction = self.act(
+            new_state, seen.mixed, seen.own, seen.embedding, seen.pair, seen.log_attention
+        )
+        attention = seen.log_attention.exp()
+        pooled = (attention[..., :-1, None] * seen.pair).sum(-2)
+        value = self.critic(torch.cat([new_state, seen.mixed, pooled], -1))
+        support = seen.supports[:, 0]
         return Deliberation(
             state=new_state,
-            attention=log_attention.exp(),
+            attention=attention,
             log_choice=log_choice,
             correction=correction,
-            support=support,
             value=(support @ value).squeeze(-1),
+            support=support,
         )
+
+    def forward(self, seen: observation.Observation, adjacency: Tensor | Sequence[Tensor], state: Tensor) -> Deliberation:
+        """One decision of every agent: perceive, remember, act."""
+        perception = self.perceive(seen, adjacency)
+        return self.outcome(perception, self.remember(perception, state))
 
     def initial_state(self, batch: int, n_agents: int) -> Tensor:
         """[B, N, F] zeros."""

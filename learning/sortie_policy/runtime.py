@@ -56,6 +56,7 @@ class AgentRuntime:
         self._stages = stages
         self._random = np.random.default_rng([config.seed, index])
         self._choice: int | None = None
+        self._log_attention: Array | None = None
         self._correction = np.zeros(config.task.dimensions, np.float32)
 
     @classmethod
@@ -200,8 +201,9 @@ class AgentRuntime:
             self._correction[None, None],
             self.config,
         )
-        attention = self._attention() if hasattr(self, "_log_attention") else np.eye(wait + 1, dtype=np.float32)[wait]
-        self.decision = Decision(velocity[0, 0], choice, attention)
+        # An agent that joins between two decisions waits, and has attended to nothing yet.
+        nothing = np.eye(wait + 1, dtype=np.float32)[wait]
+        self.decision = Decision(velocity[0, 0], choice, nothing if self._log_attention is None else self._attention())
 
 
 def see(view: LocalView, config: Config) -> Observation:

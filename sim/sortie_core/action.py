@@ -8,7 +8,7 @@ from array_api_compat import array_namespace
 
 if TYPE_CHECKING:
     from sortie_core.config import Config
-    from sortie_core.state import Array
+    from sortie_core.state import Array, WorldState
 
 _ARRIVAL_SHARE = 0.5
 """A drone has arrived once within this share of the service radius."""
@@ -87,3 +87,39 @@ def _repulsion(
 def _norm(vector: Array) -> Array:
     xp = array_namespace(vector)
     return xp.sqrt(xp.sum(vector * vector, axis=-1, keepdims=True))
+
+
+def team_command(state: WorldState, choice: Array, linked: Array, correction: Array | None, config: Config) -> Array:
+    """Velocity commands of whole teams, for batched worlds and centralised references.
+
+    Args:
+        state: the missions.
+        choice: [B, N] int, the chosen consumer; M means "wait".
+        linked: [B, N, N] bool, whose motion each agent knows.
+        correction: [B, N, D] in [-1, 1], or None.
+        config: for speeds and distances.
+
+    Returns:
+        [B, N, D] m/s; zero for agents that are not alive.
+    """
+    xp = array_namespace(state.position)
+    n_consumers = state.consumer_position.shape[1]
+    wanted = state.active & ~state.completed
+    index = xp.clip(choice, max=n_consumers - 1)
+    going = (choice < n_consumers) & xp.take_along_axis(wanted, index, axis=1)
+    target = xp.stack(
+        [xp.take_along_axis(state.consumer_position[..., k], index, axis=1) for k in range(state.position.shape[2])],
+        axis=-1,
+    )
+    command = velocity_command(
+        state.position,
+        state.velocity,
+        target,
+        going,
+        state.position[:, None],
+        state.velocity[:, None],
+        linked,
+        xp.zeros_like(state.position) if correction is None else correction,
+        config,
+    )
+    return command * xp.astype(state.alive, command.dtype)[..., None]

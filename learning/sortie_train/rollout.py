@@ -1,0 +1,218 @@
+"""Experience of a batch of environments, one entry per decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from sortie_core.action import team_command
+from sortie_core.metrics import delivered_share
+from sortie_core.observation import Observation, observe
+from sortie_core.state import WorldState
+from sortie_sim.point_world import PointWorld
+from torch import Tensor
+
+from sortie_train.losses import log_probability
+
+if TYPE_CHECKING:
+    from sortie_core.config import Config
+    from sortie_policy.actor_critic import LGTCPolicy
+
+
+@dataclass
+class Rollout:
+    """T decisions of B environments.
+
+    Attributes:
+        seen: observations, [T, B, ...] each.
+        linked: [T, B, N, N] bool.
+        start: [B, N, F] state x before the first decision.
+        fresh: [T, B] bool, an episode began with this decision, whose state is zero.
+        choice: [T, B, N] int.
+        drawn: [T, B, N, D] correction before its tanh.
+        log_probability: [T, B, N].
+        value: [T, B, N] cluster value before the decision.
+        next_value: [T, B, N] cluster value after it, of the same episode.
+        reward: [T, B, N] cluster reward, the sum over the decision's ticks.
+        ended, terminated: [T, B] bool.
+        weight: [T, B, N] 1 for agents alive at the decision, else 0.
+        terms: name -> mean reward per agent and decision.
+        delivered: delivered shares of the episodes that ended.
+    """
+
+    seen: Observation
+    linked: Tensor
+    start: Tensor
+    fresh: Tensor
+    choice: Tensor
+    drawn: Tensor
+    log_probability: Tensor
+    value: Tensor
+    next_value: Tensor
+    reward: Tensor
+    ended: Tensor
+    terminated: Tensor
+    weight: Tensor
+    terms: dict[str, float]
+    delivered: list[float]
+
+
+class Collector:
+    """Steps the environments with the current policy.
+
+    Args:
+        config: a whole configuration.
+        bank: layouts [L, ...] from which episodes are drawn.
+        assignment: [L, N] the expert's assignment of each layout.
+        seed: of the draws.
+        device: torch device.
+    """
+
+    def __init__(self, config: Config, bank: WorldState, assignment: np.ndarray, seed: int, device: str = "cpu") -> None:
+        self.config, self.bank, self.device = config, bank, device
+        self._bank_assignment = torch.as_tensor(assignment, device=device)
+        self.random = torch.Generator(device).manual_seed(seed)
+        self.layouts = np.random.default_rng(seed)
+        self.world = PointWorld(config, "torch", device)
+        n_envs, n_agents = config.train.n_envs, bank.position.shape[1]
+        picked = self._pick(n_envs)
+        self.world.restart(self._layout(picked))
+        # Episodes that start together would end together; spread them over the mission time.
+        offset = torch.rand(n_envs, generator=self.random, device=device) * config.task.duration_s
+        self.world.state.time_s += torch.floor(offset / config.world.dt_s) * config.world.dt_s
+        self.assignment = self._bank_assignment[picked]
+        self.state = torch.zeros(n_envs, n_agents, config.policy.hidden, device=device)
+        self.fresh = torch.ones(n_envs, dtype=torch.bool, device=device)
+
+    def _pick(self, count: int) -> np.ndarray:
+        return self.layouts.integers(len(self.bank.time_s), size=count)
+
+    def _layout(self, picked: np.ndarray) -> WorldState:
+        return self.bank.map(lambda array: array[picked])
+
+    @torch.no_grad()
+    def collect(self, policy: LGTCPolicy, guidance: float) -> Rollout:
+        """One rollout of train.decisions_per_rollout decisions.
+
+        Args:
+            policy: acts by sampling.
+            guidance: factor on the guidance term, 1 .. 0 over training.
+        """
+        start, steps, sums = self.state, [], {}
+        delivered: list[float] = []
+        for _ in range(self.config.train.decisions_per_rollout):
+            step, terms, shares = self._decide(policy, guidance)
+            steps.append(step)
+            delivered += shares
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + value / self.config.train.decisions_per_rollout
+        everywhere = torch.ones_like(self.fresh)
+        following = [step["value"] for step in steps[1:]] + [self._value(policy, self.state, everywhere)]
+        for step, value in zip(steps, following, strict=True):
+            step["next_value"] = torch.where(step["ended"][:, None], step["next_value"], value)
+        columns = {name: torch.stack([step[name] for step in steps]) for name in steps[0] if name != "seen"}
+        seen = Observation(
+            **{name: torch.stack([getattr(step["seen"], name) for step in steps]) for name in vars(steps[0]["seen"])}
+        )
+        return Rollout(seen=seen, start=start, terms=sums, delivered=delivered, **columns)
+
+    def _decide(self, policy: LGTCPolicy, guidance: float) -> tuple[dict, dict[str, float], list[float]]:
+        seen, linked = self._look()
+        before = self.world.state
+        out = policy(seen, linked, self.state)
+        choice = self._sample(out.log_choice)
+        noise = torch.randn(out.correction.shape, generator=self.random, device=self.device)
+        drawn = out.correction + policy.log_std.exp() * noise
+        reward, terms = self._play(choice, torch.tanh(drawn), before.alive, guidance)
+        terminated, truncated = self._over
+        ended = terminated | truncated
+        next_value = torch.zeros_like(out.value)
+        if ended.any():
+            next_value[ended] = self._value(policy, out.state, ended)
+        weight = before.alive.float()
+        step = {
+            "seen": seen,
+            "linked": linked,
+            "fresh": self.fresh,
+            "choice": choice,
+            "drawn": drawn,
+            "log_probability": log_probability(out.log_choice, choice, out.correction, policy.log_std, drawn),
+            "value": out.value,
+            "next_value": next_value,
+            # Agents of a cluster share what they earn (this project's reading of LGTC-IPPO's cluster value).
+            "reward": (out.support @ reward[..., None]).squeeze(-1),
+            "ended": ended,
+            "terminated": terminated,
+            "weight": weight,
+        }
+        shares = delivered_share(self.world.state)[ended].tolist()
+        self._restart(ended, out.state)
+        count = weight.sum().clamp(min=1.0)
+        return step, {name: float((term * weight).sum() / count) for name, term in terms.items()}, shares
+
+    def _value(self, policy: LGTCPolicy, state: Tensor, where: Tensor) -> Tensor:
+        """Cluster values of the environments of the mask as they are now."""
+        seen, linked = self._look()
+        return policy(seen.map(lambda array: array[where]), linked[where], state[where]).value
+
+    def _look(self) -> tuple[Observation, Tensor]:
+        state = self.world.state
+        return observe(state, self.config), self.world.graph()[1]
+
+    def _sample(self, log_choice: Tensor) -> Tensor:
+        flat = log_choice.exp().flatten(0, -2)
+        return torch.multinomial(flat, 1, generator=self.random).view(log_choice.shape[:-1])
+
+    def _play(
+        self, choice: Tensor, correction: Tensor, alive: Tensor, guidance: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The ticks of one decision; rewards after the end of an episode do not count."""
+        n_consumers = self.bank.consumer_position.shape[1]
+        total: dict[str, Tensor] = {}
+        running = torch.ones(len(alive), dtype=torch.bool, device=self.device)
+        self._over = (~running, ~running)
+        linked = self.world.graph()[1]
+        for _ in range(self.config.policy.decision_steps):
+            state = self.world.state
+            command = team_command(state, choice, linked, correction, self.config)
+            index = self.assignment.clamp(0, n_consumers - 1)
+            met = state.completed.gather(1, index) | (self.assignment >= n_consumers)
+            result = self.world.step(command, torch.where(met, -1, self.assignment))
+            linked = result.adjacency
+            for name, term in result.terms.items():
+                factor = guidance if name == "guidance" else 1.0
+                total[name] = total.get(name, 0.0) + factor * term * running[:, None]
+            self._over = tuple(
+                was | (now & running) for was, now in zip(self._over, (result.terminated, result.truncated), strict=True)
+            )
+            running = running & ~result.done
+        return sum(total.values()), total
+
+    def _restart(self, ended: Tensor, state: Tensor) -> None:
+        picked = self._pick(int(ended.sum()))
+        if len(picked):
+            self.world.restart_where(ended, self._layout(picked))
+            self.assignment = self.assignment.clone()
+            self.assignment[ended] = self._bank_assignment[picked]
+        self.state = torch.where(ended[:, None, None], 0.0, state)
+        self.fresh = ended
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that `collect` changes, to go on from."""
+        return {
+            "random": self.random.get_state(),
+            "layouts": self.layouts.bit_generator.state,
+            "world": vars(self.world.state),
+            "assignment": self.assignment,
+            "state": self.state,
+            "fresh": self.fresh,
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from a snapshot."""
+        self.random.set_state(saved["random"])
+        self.layouts.bit_generator.state = saved["layouts"]
+        self.world.restart(WorldState(**saved["world"]))
+        self.assignment, self.state, self.fresh = saved["assignment"], saved["state"], saved["fresh"]

@@ -1,0 +1,288 @@
+"""Independent PPO with shared parameters, guided by the expert's assignment.
+
+One readable loop: collect, estimate advantages, update, log, save. A run folder holds ``config.yaml``, ``policy.ckpt``
+(deployable at any time), ``train_state.pt`` (everything to go on from) and TensorBoard events. The same configuration
+and seed give the same weights again on the same machine, also after a kill and a resume.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from sortie_core.config import UserError, load_config
+from sortie_core.layout import sample_training_layout
+from sortie_expert.bank import solve_bank
+from sortie_policy import contraction
+from sortie_policy.actor_critic import LGTCPolicy
+from sortie_policy.checkpoint import write_checkpoint
+from sortie_policy.export import export_stages
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from sortie_train import losses
+from sortie_train.rollout import Collector, Rollout
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sortie_core.config import Config
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What changes over training, from the share of it that is over.
+
+    Attributes:
+        learning_rate: of Adam.
+        temperature: of the attention.
+        entropy: weight of the entropy.
+        guidance: factor on the guidance term.
+    """
+
+    learning_rate: float
+    temperature: float
+    entropy: float
+    guidance: float
+
+    @classmethod
+    def at(cls, done: float, config: Config) -> Schedule:
+        """The schedule when a share `done` in [0, 1) of training is over."""
+        train, anneal = config.train, config.train.guidance_anneal_fraction
+        first, last = config.policy.temperature
+        most, least = train.entropy
+        return cls(
+            learning_rate=train.learning_rate * (1 - done),
+            temperature=first + (last - first) * done,
+            entropy=most + (least - most) * done,
+            guidance=min(1.0, (1 - done) / anneal) if anneal else 1.0,
+        )
+
+
+class Trainer:
+    """A training run in a folder.
+
+    Args:
+        config: a whole configuration.
+        out: the run's folder.
+        resume: go on from its ``train_state.pt``.
+
+    Raises:
+        UserError: nothing to resume from, or it was made with another configuration.
+    """
+
+    def __init__(self, config: Config, out: Path, resume: bool) -> None:
+        torch.set_num_threads(1)
+        torch.manual_seed(config.seed)
+        self.config, self.out = config, out
+        self.policy = LGTCPolicy(config)
+        self.optimiser = torch.optim.Adam(self.policy.parameters(), lr=config.train.learning_rate, eps=1e-5)
+        self.updates_done = 0
+        per_update = config.train.n_envs * config.train.decisions_per_rollout * config.policy.decision_steps
+        self.n_updates = max(1, round(config.train.total_steps / per_update))
+        saved = self._saved() if resume else None
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+        # Training seeds count up from the run's seed in steps that keep them apart from each other and from evaluation.
+        first = config.seed * config.expert.bank_layouts
+        bank = sample_training_layout(config, range(first, first + config.expert.bank_layouts))
+        self.collector = Collector(config, bank, solve_bank(bank, config), config.seed)
+        if saved:
+            self._restore(saved)
+
+    def run(self) -> None:
+        """Train to the end, saving as it goes."""
+        columns = (
+            TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("updates, {task.fields[figures]}"),
+            TimeElapsedColumn(), TimeRemainingColumn(),
+        )  # fmt: skip
+        with SummaryWriter(self.out, purge_step=self.updates_done) as writer, Progress(*columns) as progress:
+            bar = progress.add_task("", total=self.n_updates, completed=self.updates_done, figures="")
+            while self.updates_done < self.n_updates:
+                figures = self.update()
+                for name, value in figures.items():
+                    writer.add_scalar(name, value, self.updates_done)
+                if self.updates_done % self.config.train.checkpoint_every == 0 or self.updates_done == self.n_updates:
+                    self.save()
+                shown = f"delivered {figures['episode/delivered']:.3f}, {figures['speed/ticks_per_s']:.0f} ticks/s"
+                progress.update(bar, completed=self.updates_done, figures=shown)
+
+    def update(self) -> dict[str, float]:
+        """One rollout and the epochs on it; returns what to log."""
+        started = time.perf_counter()
+        now = Schedule.at(self.updates_done / self.n_updates, self.config)
+        self.policy.attention.temperature.fill_(now.temperature)
+        for group in self.optimiser.param_groups:
+            group["lr"] = now.learning_rate
+        rollout = self.collector.collect(self.policy, now.guidance)
+        figures = self._fit(rollout, now.entropy)
+        self.updates_done += 1
+        ticks = rollout.choice.shape[0] * rollout.choice.shape[1] * self.config.policy.decision_steps
+        delivered = rollout.delivered or [float("nan")]
+        return figures | {
+            **{f"reward/{name}": value for name, value in rollout.terms.items()},
+            "episode/delivered": sum(delivered) / len(delivered),
+            "policy/contraction_rate": contraction.contraction_rate(self.policy.cell).item(),
+            "policy/correction_std": self.policy.log_std.exp().mean().item(),
+            "schedule/learning_rate": now.learning_rate,
+            "schedule/guidance": now.guidance,
+            "schedule/temperature": now.temperature,
+            "speed/ticks_per_s": ticks / (time.perf_counter() - started),
+        }
+
+    def _fit(self, rollout: Rollout, entropy_weight: float) -> dict[str, float]:
+        train = self.config.train
+        gamma = train.gamma_per_s**self.policy.dt_s
+        advantage = losses.generalised_advantage(
+            rollout.reward, rollout.value, rollout.next_value, rollout.ended, rollout.terminated, gamma, train.gae_lambda
+        )
+        target = advantage + rollout.value
+        advantage = losses.normalised(advantage, rollout.weight)
+        logged: list[dict[str, float]] = []
+        for _ in range(train.epochs):
+            order = torch.randperm(train.n_envs, generator=self.collector.random)
+            for envs in order.chunk(train.minibatches):
+                loss, figures = self._loss(rollout, envs, advantage, target, entropy_weight)
+                self.optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), train.max_grad_norm)
+                self.optimiser.step()
+                logged.append(figures)
+            if logged[-1]["loss/kl"] > 1.5 * train.target_kl:
+                break
+        return {name: sum(each[name] for each in logged) / len(logged) for name in logged[0]}
+
+    def _loss(
+        self, rollout: Rollout, envs: Tensor, advantage: Tensor, target: Tensor, entropy_weight: float
+    ) -> tuple[Tensor, dict[str, float]]:
+        train, policy = self.config.train, self.policy
+        out = replay(policy, rollout, envs)
+        weight, choice = rollout.weight[:, envs], rollout.choice[:, envs]
+        now = losses.log_probability(out.log_choice, choice, out.correction, policy.log_std, rollout.drawn[:, envs])
+        log_ratio = now - rollout.log_probability[:, envs]
+        surrogate = losses.clipped_surrogate(log_ratio, advantage[:, envs], weight, train.clip)
+        value = 0.5 * losses.weighted_mean((out.value - target[:, envs]).square(), weight)
+        entropy = losses.weighted_mean(losses.entropy(out.log_choice), weight)
+        sizes = self.config.policy
+        stability = contraction.regularisation(
+            policy.cell, sizes.regularisation, sizes.contraction_min_per_s, sizes.rate_min_per_s, sizes.rate_max_per_s
+        )
+        loss = surrogate + train.value_weight * value - entropy_weight * entropy + stability
+        figures = {
+            "loss/policy": surrogate.item(),
+            "loss/value": value.item(),
+            "loss/regularisation": stability.item(),
+            "loss/kl": losses.divergence(log_ratio, weight).item(),
+            "policy/entropy": entropy.item(),
+            # How much two agents in range agree: the off-diagonal share of the cell's support.
+            "policy/agreement": 1 - out.support.diagonal(dim1=-2, dim2=-1).mean().item(),
+        }
+        return loss, figures
+
+    # Saving.
+
+    def save(self) -> None:
+        """Write the deployable checkpoint and the state to go on from, each atomically."""
+        self.policy.eval()
+        write_checkpoint(
+            self.out / "policy.ckpt",
+            self.config,
+            {name: value.numpy() for name, value in self.policy.state_dict().items()},
+            export_stages(self.policy, self.config),
+            seed=self.config.seed,
+            config_hash=self.config.hash(),
+            commit=_commit(),
+            updates=self.updates_done,
+            contraction_rate=contraction.contraction_rate(self.policy.cell).item(),
+        )
+        self.policy.train()
+        temporary = self.out / ".train_state.pt"
+        torch.save(
+            {
+                "config": self.config.to_yaml(),
+                "updates_done": self.updates_done,
+                "policy": self.policy.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "collector": self.collector.snapshot(),
+            },
+            temporary,
+        )
+        os.replace(temporary, self.out / "train_state.pt")
+
+    def _saved(self) -> dict[str, Any]:
+        path = self.out / "train_state.pt"
+        if not path.exists():
+            raise UserError(f"nothing to resume in {self.out}: no train_state.pt; train without --resume")
+        try:
+            saved = torch.load(path, weights_only=False)
+        except (RuntimeError, EOFError, OSError, ValueError) as error:
+            raise UserError(f"{path} is truncated or damaged ({error}); train again in a new folder") from None
+        if saved["config"] != self.config.to_yaml():
+            earlier = load_config(self.out / "config.yaml")
+            raise UserError(
+                f"{self.out} was trained with configuration {earlier.hash()}, this is {self.config.hash()}; "
+                f"resume with {self.out / 'config.yaml'}, or name a new folder"
+            )
+        return saved
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        self.updates_done = saved["updates_done"]
+        self.policy.load_state_dict(saved["policy"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.collector.restore(saved["collector"])
+
+
+def replay(policy: LGTCPolicy, rollout: Rollout, envs: Tensor) -> Any:
+    """The policy's outcome over a rollout of some environments, differentiable through its recurrence.
+
+    Perception does not read the state, so that it runs on all decisions at once; only the cell goes step by step.
+
+    Args:
+        policy: the policy.
+        rollout: T decisions.
+        envs: [b] indices of environments.
+
+    Returns:
+        A `Deliberation` with leading axes [T, b].
+    """
+    steps, count = rollout.choice.shape[0], len(envs)
+    flat = rollout.seen.map(lambda array: array[:, envs].flatten(0, 1))
+    perception = policy.perceive(flat, rollout.linked[:, envs].flatten(0, 1))
+    by_step = perception.map(lambda array: array.unflatten(0, (steps, count)))
+    state, states = rollout.start[envs], []
+    for t in range(steps):
+        state = torch.where(rollout.fresh[t, envs, None, None], 0.0, state)
+        state = policy.remember(by_step.map(lambda array, t=t: array[t]), state)
+        states.append(state)
+    out = policy.outcome(perception, torch.stack(states).flatten(0, 1))
+    return type(out)(**{name: value.unflatten(0, (steps, count)) for name, value in vars(out).items()})
+
+
+def train(config: Config, out: Path, resume: bool = False) -> Path:
+    """Train a policy; returns the path of its checkpoint.
+
+    Args:
+        config: a whole configuration.
+        out: the run's folder.
+        resume: go on from its ``train_state.pt``.
+
+    Raises:
+        UserError: nothing to resume from, or it was made with another configuration.
+    """
+    trainer = Trainer(config, out, resume)
+    trainer.run()
+    return out / "policy.ckpt"
+
+
+def _commit() -> str:
+    """The commit of the working tree, for the record."""
+    try:
+        done = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()

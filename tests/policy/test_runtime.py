@@ -1,0 +1,120 @@
+"""N separate runtimes that exchange packets must decide what the batched forward pass decides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sortie_core.comm_graph import adjacency
+from sortie_core.config import Config, UserError, load_config
+from sortie_core.observation import observation
+from sortie_core.packets import Consumers, LocalView, Packet, n_rounds
+from sortie_policy import checkpoint
+from sortie_policy.actor_critic import LGTCPolicy
+from sortie_policy.export import export_stages
+from sortie_policy.runtime import AgentRuntime
+
+CONFIG = Path(__file__).parents[2] / "configs" / "delivery.yaml"
+N, M, R = 7, 4, 2
+
+
+def configured(*overrides: str) -> Config:
+    return load_config(CONFIG, ["policy.decision_steps=1", "comm.radius_m=3.5", *overrides])
+
+
+def restless_policy(config: Config) -> LGTCPolicy:
+    """Weights large enough that every term of every stage shows in the result."""
+    torch.manual_seed(3)
+    policy = LGTCPolicy(config)
+    with torch.no_grad():
+        policy.attention.wait_key.normal_()
+        policy.wait_embedding.normal_()
+        policy.attention.temperature.fill_(0.3)
+        for layer in (policy.memory, policy.corrector[-1]):
+            layer.weight.mul_(100.0)
+    return policy.eval()
+
+
+def write(path: Path, config: Config, policy: LGTCPolicy, **metadata: object) -> Path:
+    weights = {name: value.numpy() for name, value in policy.state_dict().items()}
+    metadata = {"contraction_rate": 0.1} | metadata
+    checkpoint.write_checkpoint(path, config, weights, export_stages(policy, config), **metadata)
+    return path
+
+
+def wandering_team(seed: int, steps: int, half_m: float) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+    position = np.clip(random.uniform(-half_m, half_m, (1, N, 2)) + random.normal(0, 0.4, (steps, N, 2)).cumsum(0), -9, 9)
+    return {
+        "position": position.astype(np.float32),
+        "velocity": random.normal(0, 1, (steps, N, 2)).astype(np.float32),
+        "stock": random.uniform(0, 1, (steps, N, R)).astype(np.float32),
+        "consumers": random.uniform(-half_m, half_m, (M, 2)).astype(np.float32),
+        "demand": random.uniform(0.5, 2, (M, R)).astype(np.float32),
+        "unmet": random.uniform(0, 1.5, (steps, M, R)).astype(np.float32),
+    }
+
+
+def exchange(runtimes: list[AgentRuntime], views: list[LocalView], links: list[np.ndarray]) -> None:
+    """One tick of radio rounds; links[r][i, j] says whether i hears j in round r."""
+    packets: list[Packet | None] = [runtime.start_tick(view) for runtime, view in zip(runtimes, views, strict=True)]
+    for linked in links:
+        heard = [[packets[j] for j in np.flatnonzero(linked[i])] for i in range(N)]
+        packets = [runtime.finish_round(each) for runtime, each in zip(runtimes, heard, strict=True)]
+    assert packets == [None] * N
+
+
+@pytest.mark.parametrize("integrator", ["exact", "fused"])
+@pytest.mark.parametrize("hops", [1, 2, 3])
+@pytest.mark.parametrize("loss", [0.0, 0.3])
+def test_packets_give_the_batched_forward_pass(tmp_path: Path, hops: int, integrator: str, loss: float) -> None:
+    config = configured(f"policy.hops={hops}", f"policy.integrator={integrator}")
+    policy = restless_policy(config)
+    config = config.override([f"policy.checkpoint={write(tmp_path / 'p.ckpt', config, policy)}"])
+    runtimes = [AgentRuntime.from_checkpoint(config, index) for index in range(N)]
+    team, steps = wandering_team(5, 50, config.task.arena_half_m), 50
+    random = np.random.default_rng(7)
+    state, worst, edges = torch.zeros(1, N, config.policy.hidden), 0.0, set()
+    for t in range(steps):
+        alive = np.ones((1, N), bool)
+        graph = adjacency(team["position"][t][None], alive, config.comm.radius_m)[0]
+        edges.add(graph.tobytes())
+        links = [graph & (random.random((N, N)) >= loss) for _ in range(n_rounds(t, 1, hops))]
+        # An intention counts only where the beacon, with stock and position, was heard; a tap of the cell only where the
+        # attention that weighs it was.
+        for r in range(hops + 1, 2 * hops + 2):
+            links[r] = links[r] & links[0 if r < hops + 3 else hops + 2]
+        active = np.arange(M) != (t // 10) % M
+        completed = np.zeros(M, bool)
+        consumers = Consumers(
+            team["consumers"], team["demand"], team["unmet"][t], active, completed, np.array([False, True])
+        )
+        views = [
+            LocalView(t, 0.1 * t, team["position"][t, i], team["velocity"][t, i], team["stock"][t, i], consumers)
+            for i in range(N)
+        ]
+        exchange(runtimes, views, links)
+        need = np.where([False, True], team["demand"], team["unmet"][t]) * active[:, None]
+        seen = observation(
+            *(torch.as_tensor(team[key][t])[None] for key in ("position", "velocity", "stock")),
+            torch.tensor([0.1 * t]),
+            torch.as_tensor(team["consumers"])[None],
+            torch.as_tensor(need.astype(np.float32))[None],
+            torch.as_tensor(active)[None],
+            torch.tensor([[False, True]]),
+            config,
+        )
+        with torch.no_grad():
+            out = policy(seen, [torch.as_tensor(each)[None] for each in links[1:]], state)
+        state = out.state
+        worst = max(
+            worst,
+            np.abs(np.stack([r.state for r in runtimes]) - state[0].numpy()).max(),
+            np.abs(np.stack([r.decision.attention for r in runtimes]) - out.attention[0].numpy()).max(),
+            np.abs(np.stack([r._correction for r in runtimes]) - np.tanh(out.correction[0].numpy())).max(),
+        )
+        assert [r.decision.choice for r in runtimes] == out.log_choice[0].argmax(-1).tolist()
+    assert len(edges) > 20, "the graph must change for this test to mean anything"
+    assert worst < 1e-5
