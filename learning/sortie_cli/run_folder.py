@@ -6,7 +6,6 @@ import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from sortie_core.config import UserError
 
@@ -58,7 +57,7 @@ def write_text(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, data: Any) -> None:
+def write_json(path: Path, data: object) -> None:
     """Write data as a whole JSON file; NaN and infinity, which JSON lacks, are errors (ValueError)."""
     write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
 
@@ -74,6 +73,6 @@ def _create_by_time(root: Path) -> Path:
                 break
             continue
         except OSError as error:
-            raise UserError(f"cannot create a run folder in {root.absolute()}: {error.strerror}; use --out DIR") from None
+            raise UserError(f"cannot create the folder {path.absolute()}: {error.strerror}; use --out DIR") from None
         return path
-    raise UserError(f"cannot create a run folder in {root.absolute()}; use --out DIR")
+    raise UserError(f"cannot create a folder in {root.absolute()}; use --out DIR")
