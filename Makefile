@@ -5,7 +5,7 @@ PYTHON ?= $(if $(AMENT_PREFIX_PATH),python3,$(or $(shell command -v python3.11),
 CONFIG ?= configs/delivery.yaml
 IN_WORKSPACE := .venv/bin/python -m sortie_cli.environment
 
-.PHONY: help setup sim train evaluate bench doctor test lint clean
+.PHONY: help setup sim train evaluate bench doctor test clean
 
 help:
 	@echo "make sim      fly the mission of $(CONFIG)        make test   all tests, ruff and mypy"
@@ -32,12 +32,13 @@ bench: setup
 doctor: setup
 	@.venv/bin/sortie doctor
 
-lint: setup
-	.venv/bin/ruff check .
-	.venv/bin/mypy
-
-test: setup lint
-	$(IN_WORKSPACE) .venv/bin/python -m pytest
+# every check runs, whatever the one before it found
+test: setup
+	@failed=0; \
+	.venv/bin/ruff check . || failed=1; \
+	.venv/bin/mypy || failed=1; \
+	$(IN_WORKSPACE) .venv/bin/python -m pytest || failed=1; \
+	exit $$failed
 
 # the virtual environment goes too: it is what takes the minutes to make again
 clean:

@@ -15,6 +15,7 @@ import json
 import os
 import socket
 import sys
+import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,12 +48,15 @@ def workspace_environment(base: Mapping[str, str] | None = None, project: Path =
     install = project / "ros2_ws" / "install"
     underlay = _underlay(install)
     python = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    sources = [manifest.parent for manifest in sorted((project / "ros2_ws" / "src").glob("*/setup.py"))]
+    sources = [path.parent for path in sorted((project / "ros2_ws" / "src").glob("*/setup.py"))]
+    sources += [project / "sim", project / "learning"]
     modules = [path for path in sorted(install.glob(f"**/{python}/*-packages")) if path.is_dir()]
 
     _prepend(environment, "AMENT_PREFIX_PATH", install, *_entries(underlay, "AMENT_PREFIX_PATH"))
     _prepend(environment, "LD_LIBRARY_PATH", install / "lib", *_entries(underlay, "LD_LIBRARY_PATH"))
-    _prepend(environment, "PYTHONPATH", *sources, *modules, *_entries(underlay, "PYTHONPATH"))
+    # `ros2` runs on the system's interpreter, which has to find this environment's packages too
+    installed = sysconfig.get_path("purelib")
+    _prepend(environment, "PYTHONPATH", *sources, *modules, *_entries(underlay, "PYTHONPATH"), installed)
     _prepend(environment, "PATH", Path(sys.executable).parent)
     for name in ("ROS_DISTRO", "ROS_VERSION"):
         if name in underlay:
