@@ -1,0 +1,114 @@
+"""What can lead a team in an evaluation: the trained policy, and the references it is held against.
+
+All choose consumers for `sortie_core.action.team_command`, at the same times, so that only the agreement differs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from sortie_core.comm_graph import adjacency
+from sortie_core.config import UserError
+from sortie_core.observation import observe
+from sortie_expert.expert_policy import ExpertPolicy
+from sortie_expert.greedy import nearest_need, value_greedy
+from sortie_policy.actor_critic import LGTCPolicy
+from sortie_policy.checkpoint import check_compatible, load_metadata, load_weights
+
+if TYPE_CHECKING:
+    from sortie_core.config import Config
+    from sortie_core.state import WorldState
+
+Choice = tuple[np.ndarray, np.ndarray | None]
+
+
+class Team(Protocol):
+    """Leads the teams of a batch of missions from their start to their end."""
+
+    def choose(self, state: WorldState) -> Choice:
+        """Chosen consumers [B, N] int (M = "wait") and velocity corrections [B, N, D] in [-1, 1], or None."""
+        ...
+
+
+class PolicyTeam:
+    """The policy of `policy.checkpoint`, all agents in one batched pass.
+
+    Args:
+        config: a whole configuration.
+
+    Raises:
+        UserError: the checkpoint is missing, broken, or of another configuration.
+    """
+
+    def __init__(self, config: Config) -> None:
+        path = config.policy.checkpoint
+        metadata = load_metadata(path)
+        self.config = check_compatible(metadata, config, path)
+        self.policy = LGTCPolicy(self.config).eval()
+        weights = {name: torch.as_tensor(value) for name, value in load_weights(path).items()}
+        try:
+            self.policy.load_state_dict(weights)
+        except RuntimeError as error:
+            raise UserError(f"checkpoint {path} does not fit its own configuration ({error}); train again") from None
+        self._state: torch.Tensor | None = None
+        self._random = torch.Generator().manual_seed(config.seed)
+
+    @torch.no_grad()
+    def choose(self, state: WorldState) -> Choice:
+        """See `Team`."""
+        state = state.map(torch.as_tensor)
+        if self._state is None:
+            self._state = self.policy.initial_state(*state.position.shape[:2])
+        linked = adjacency(state.position, state.alive, self.config.comm.radius_m)
+        out = self.policy(observe(state, self.config), linked, self._state)
+        self._state = out.state
+        if self.config.policy.deterministic:
+            choice = out.log_choice.argmax(-1)
+        else:
+            flat = out.log_choice.exp().flatten(0, 1)
+            choice = torch.multinomial(flat, 1, generator=self._random).view(out.log_choice.shape[:2])
+        return choice.numpy(), torch.tanh(out.correction).numpy()
+
+
+class GreedyTeam:
+    """Each agent for itself, seeing the true unmet demand.
+
+    Args:
+        config: a whole configuration.
+        valued: weigh the useful amount against the time to get there, instead of going to the nearest need.
+    """
+
+    def __init__(self, config: Config, valued: bool) -> None:
+        self.config, self.rule = config, value_greedy if valued else nearest_need
+
+    def choose(self, state: WorldState) -> Choice:
+        """See `Team`."""
+        return self.rule(state, self.config), None
+
+
+class ExpertTeam:
+    """The centralised assignment, solved again at every event.
+
+    Args:
+        config: a whole configuration.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.expert = ExpertPolicy(config)
+
+    def choose(self, state: WorldState) -> Choice:
+        """See `Team`."""
+        return self.expert.choose(state), None
+
+
+def make_team(method: str, config: Config) -> Team:
+    """The team that `evaluate.methods` names."""
+    match method:
+        case "policy":
+            return PolicyTeam(config)
+        case "expert":
+            return ExpertTeam(config)
+        case _:
+            return GreedyTeam(config, valued=method == "value_greedy")
