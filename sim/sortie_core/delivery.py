@@ -121,7 +121,6 @@ def _hold(state: WorldState, unmet: Array, cover: Array, task: Task, dt_s: float
     held = batch_last(state.presence_held_s)
     settled = held >= _hold_goal_s(task, dt_s)
     held = xp.where(settled, held, (held + dt_s) * xp.astype(covered, held.dtype))
-    settled = held >= _hold_goal_s(task, dt_s)
     lacking *= xp.astype(~settled, lacking.dtype)[:, None]
     return xp.where(presence, lacking, unmet), held
 
