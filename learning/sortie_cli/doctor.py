@@ -105,6 +105,10 @@ def _packages() -> Iterator[Check]:
     files = [PROJECT / "requirements.txt"]
     if _ros_from_pypi():
         files.append(PROJECT / "requirements-ros.txt")
+    yield from _compare_with_pins(files)
+
+
+def _compare_with_pins(files: list[Path]) -> Iterator[Check]:
     as_pinned = 0
     for name, pinned in (pair for path in files for pair in _pins(path)):
         try:
@@ -191,10 +195,9 @@ def _round_trip(environment: dict[str, str]) -> Check:
     return Check(name, "broken", f"no answer within {_ROUND_TRIP_LIMIT_S:.0f} s", mend)
 
 
-def _shared_memory() -> Iterator[Check]:
+def _shared_memory(folder: Path = Path("/dev/shm")) -> Iterator[Check]:
     import fcntl
 
-    folder = Path("/dev/shm")
     if not os.access(folder, os.W_OK):
         yield Check("/dev/shm", "broken", "not writable", "mount a writable tmpfs there (docker: --shm-size=256m)")
         return

@@ -109,7 +109,7 @@ def _load(config: Path, overrides: list[str] | None) -> Config:
 def main() -> None:
     """Run the command line; bad input ends with one line on stderr and exit code 2."""
     try:
-        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+        code = app(args=sys.argv[1:] or ["--help"], prog_name="sortie", standalone_mode=False)
     except KeyboardInterrupt:
         code = _EXIT_INTERRUPTED
     except TyperException as error:

@@ -1,0 +1,174 @@
+"""The `sortie` command: quick and complete help, and one line with exit code 2 for whatever a user may get wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sortie_cli import main as command_line
+
+if TYPE_CHECKING:
+    from sortie_core.config import Config
+
+PROJECT = Path(__file__).resolve().parents[2]
+CONFIG = str(PROJECT / "configs" / "delivery.yaml")
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def sortie(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, as a user does."""
+    environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "sortie_cli.main", *arguments]
+    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def sortie_here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Run the command in this process, which takes milliseconds."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(PROJECT)
+        monkeypatch.setattr(sys, "argv", ["sortie", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+        assert isinstance(ended.value.code, int)
+        return subprocess.CompletedProcess(arguments, ended.value.code, *capfd.readouterr())
+
+    return run
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], *parts: str) -> None:
+    assert done.returncode == 2, done
+    assert done.stdout == ""
+    assert re.fullmatch(r"sortie: [^\n]+\n", done.stderr), done.stderr
+    for part in parts:
+        assert part in done.stderr
+
+
+def test_help_names_every_command_within_half_a_second_of_processor_time() -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = sortie("--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0
+    for command in ("sim", "train", "evaluate", "bench", "doctor"):
+        assert re.search(rf"^\W*{command}\b", done.stdout, re.MULTILINE), command
+    assert (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime) < 0.5
+
+
+def test_help_imports_nothing_heavy() -> None:
+    look = "import sys, sortie_cli.main; print(*({'torch', 'numpy', 'pydantic', 'rclpy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("sim", ["CONFIG", "SECTION.KEY=VALUE", "--out", "--lockstep", "--json"]),
+        ("train", ["CONFIG", "SECTION.KEY=VALUE", "--out", "--resume"]),
+        ("evaluate", ["CONFIG", "SECTION.KEY=VALUE", "--json"]),
+        ("bench", ["NAME", "point_world", "pybullet_world", "lockstep_mission", "--json"]),
+        ("doctor", ["--json"]),
+    ],
+)
+def test_help_of_a_command_names_its_options(sortie_here: Command, command: str, options: list[str]) -> None:
+    done = sortie_here(command, "--help")
+    assert done.returncode == 0
+    assert [option for option in options if option not in done.stdout] == []
+
+
+@pytest.mark.parametrize("command", ["sim", "train", "evaluate"])
+def test_bad_input_is_one_line_in_a_process_of_its_own(command: str) -> None:
+    assert_one_line(sortie(command, CONFIG, "comm.radius=3"), "comm.radius", "comm.radius_m")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["fly"], ["fly"]),
+        (["sim"], ["CONFIG", "sortie sim --help"]),
+        (["sim", CONFIG, "--outt", "x"], ["--outt"]),
+        (["sim", CONFIG, "--out"], ["--out"]),
+        (["sim", "configs/absent.yaml"], ["configs/absent.yaml", "configs/delivery.yaml"]),
+        (["sim", "configs"], ["configs", "folder"]),
+        (["sim", "LICENSE"], ["LICENSE"]),
+        (["sim", CONFIG, "comm.radius_m"], ["comm.radius_m", "section.key=value"]),
+        (["sim", CONFIG, "team.n_agents=many"], ["team.n_agents", "many"]),
+        (["sim", CONFIG, "team.n_agents=0"], ["team.n_agents", "0"]),
+        (["sim", CONFIG, "comm.loss=1.5"], ["comm.loss", "1.5"]),
+        (["train", CONFIG, "--resume"], ["--resume", "--out"]),
+        (["train", CONFIG, "--resume", "--out", "absent"], ["absent"]),
+        (["bench", "warp_drive"], ["warp_drive", "point_world", "pybullet_world", "lockstep_mission"]),
+    ],
+    ids=lambda value: " ".join(value).replace(str(PROJECT) + "/", "") if isinstance(value, list) else None,
+)
+def test_bad_input_is_one_line(sortie_here: Command, arguments: list[str], parts: list[str]) -> None:
+    assert_one_line(sortie_here(*arguments), *parts)
+
+
+def test_a_missing_key_is_named(sortie_here: Command, tmp_path: Path) -> None:
+    config = tmp_path / "short.yaml"
+    text = Path(CONFIG).read_text(encoding="utf-8")
+    config.write_text(re.sub(r"^  radius_m:.*\n", "", text, flags=re.MULTILINE), encoding="utf-8")
+    assert_one_line(sortie_here("sim", str(config)), "short.yaml", "comm.radius_m")
+
+
+def test_broken_yaml_is_named_with_its_line(sortie_here: Command, tmp_path: Path) -> None:
+    config = tmp_path / "broken.yaml"
+    config.write_text("seed: 1\nteam: [\n", encoding="utf-8")
+    assert_one_line(sortie_here("sim", str(config)), "broken.yaml", "line")
+
+
+@pytest.mark.parametrize("command", ["sim", "train"])
+def test_a_taken_output_folder_is_left_alone(sortie_here: Command, command: str, tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("mine", encoding="utf-8")
+    assert_one_line(sortie_here(command, CONFIG, "--out", str(tmp_path)), str(tmp_path), "not empty")
+    assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
+
+
+def test_an_interrupt_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "_load", interrupted)
+    monkeypatch.setattr(sys, "argv", ["sortie", "train", CONFIG])
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    assert ended.value.code == 130
+    assert "".join(capsys.readouterr()) == ""
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def defective(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(command_line, "_load", defective)
+    monkeypatch.setattr(sys, "argv", ["sortie", "train", CONFIG])
+    with pytest.raises(ZeroDivisionError):
+        command_line.main()
+
+
+def test_train_gets_the_overridden_configuration_and_a_new_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls: list[tuple[Config, Path, bool]] = []
+    recorder = types.ModuleType("sortie_train.train_ippo")
+    recorder.__dict__["train"] = lambda *arguments: calls.append(arguments)
+    monkeypatch.setitem(sys.modules, "sortie_train.train_ippo", recorder)
+    out = tmp_path / "run"
+    monkeypatch.setattr(sys, "argv", ["sortie", "train", CONFIG, "seed=7", "comm.radius_m=inf", "--out", str(out)])
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    assert ended.value.code == 0
+    ((config, folder, resume),) = calls
+    assert (config.seed, config.comm.radius_m, folder, resume) == (7, float("inf"), out, False)
+    assert out.is_dir()

@@ -1,0 +1,58 @@
+"""Run folders: each run its own, and only whole files in them."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sortie_cli.run_folder import create_run_folder, open_run_folder, write_json, write_text
+from sortie_core.config import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_unnamed_runs_are_named_by_time_and_never_shared(tmp_path: Path) -> None:
+    folders = [create_run_folder(None, tmp_path / "runs") for _ in range(5)]
+    assert len(set(folders)) == 5
+    assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ", folder.name) and folder.is_dir() for folder in folders)
+
+
+def test_an_empty_or_new_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "new/nested"):
+        assert create_run_folder(tmp_path / name) == tmp_path / name
+        assert (tmp_path / name).is_dir()
+
+
+def test_a_file_or_a_full_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    with pytest.raises(UserError, match="not empty"):
+        create_run_folder(tmp_path)
+    with pytest.raises(UserError, match="is a file"):
+        create_run_folder(tmp_path / "file")
+    with pytest.raises(UserError, match="cannot create"):
+        create_run_folder(tmp_path / "file" / "below")
+    with pytest.raises(UserError, match="--out"):
+        create_run_folder(None, tmp_path / "file")
+
+
+def test_only_an_existing_run_is_resumed(tmp_path: Path) -> None:
+    assert open_run_folder(tmp_path) == tmp_path
+    for out in (None, tmp_path / "absent"):
+        with pytest.raises(UserError, match="resume"):
+            open_run_folder(out)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    write_json(path, {"delivered": 1.0})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, {"delivered": float("nan")})
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "\ud800")
+    assert json.loads(path.read_text(encoding="utf-8")) == {"delivered": 1.0}
+    assert list(tmp_path.iterdir()) == [path]
