@@ -150,10 +150,8 @@ class FlightControl:
         wanted = np.stack([-lift[:, 1], lift[:, 0], np.zeros_like(length), length + lift[:, 2]], axis=1)
         wanted /= np.sqrt((wanted * wanted).sum(axis=1, keepdims=True))
         turn = _turn(attitude, wanted)
-        alpha = self._angle_gain * turn - self._rate_gain * rate
-        momentum = self._inertia * rate
-        gyroscopic = rate[:, [1, 2, 0]] * momentum[:, [2, 0, 1]] - rate[:, [2, 0, 1]] * momentum[:, [1, 2, 0]]
-        return self._inertia * alpha + gyroscopic
+        torque: Array = self._inertia * (self._angle_gain * turn - self._rate_gain * rate)
+        return torque
 
     def _mix(self, thrust: Array, torque: Array) -> Array:
         """[N, 4] rpm; where rotors saturate, attitude goes before altitude."""

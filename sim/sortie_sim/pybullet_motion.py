@@ -81,9 +81,10 @@ class PyBulletMotion(QuadrotorMotion):
         bullet.setGravity(0, 0, -self.quadrotor.gravity_mps2, physicsClientId=client)
         floor = bullet.createCollisionShape(bullet.GEOM_PLANE, physicsClientId=client)
         bullet.createMultiBody(baseMass=0, baseCollisionShapeIndex=floor, physicsClientId=client)
+        # Nothing is drawn here, and meshes for drawing would be most of the time a reset takes.
+        flags = bullet.URDF_USE_INERTIA_FROM_FILE | bullet.URDF_IGNORE_VISUAL_SHAPES
         self._bodies = [
-            bullet.loadURDF(str(MODEL), place, flags=bullet.URDF_USE_INERTIA_FROM_FILE, physicsClientId=client)
-            for place in position.tolist()
+            bullet.loadURDF(str(MODEL), place, flags=flags, physicsClientId=client) for place in position.tolist()
         ]
         damping = self.quadrotor.damping_per_s
         for body in self._bodies:

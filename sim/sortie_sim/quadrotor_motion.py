@@ -92,8 +92,7 @@ class QuadrotorMotion(ABC):
         command = self._checked("velocity_command", velocity_command, 3)
         if not (np.isfinite(duration_s) and duration_s >= 0):
             raise ValueError(f"duration_s = {duration_s} is no time span")
-        # The shortest decimal is what the caller wrote: 0.1 means 1/10, not its nearest binary fraction.
-        self._asked_s += Fraction(repr(float(duration_s)))
+        self._asked_s += Fraction(float(duration_s))
         for _ in range(round(self._asked_s * self.physics_hz) - self._periods):
             if self._periods % self._periods_per_control == 0:
                 state = self._state

@@ -252,6 +252,16 @@ def test_control_of_n_drones_is_n_times_control_of_one():
         assert together.max() <= CRAZYFLIE2.max_rpm * (1 + 1e-12)
 
 
+def test_control_does_not_depend_on_the_sign_of_the_quaternion():
+    attitude = Rotation.from_euler("xy", [0.4, -0.3]).as_quat()[None]
+    still = np.zeros((1, 3))
+    speeds = [
+        FlightControl(CRAZYFLIE2, 1, 48, 4.0).rpm(still, still, sign * attitude, still, still) for sign in (1, -1)
+    ]
+    np.testing.assert_allclose(*speeds, rtol=1e-12)
+    assert np.ptp(speeds[0]) > 1000
+
+
 def test_rotation_matrix_is_that_of_scipy():
     rotation = Rotation.random(20, np.random.default_rng(1))
     np.testing.assert_allclose(rotation_matrix(rotation.as_quat()), rotation.as_matrix(), atol=1e-14)

@@ -33,7 +33,7 @@ EFFECTS = [
     (True, True, True),
 ]
 # Two pairs one above the other, and one drone close to the floor.
-START = np.array([[0.0, 0.0, 1.8], [0.0, 0.1, 3.0], [1.5, 0.0, 1.9], [1.5, 0.2, 3.3], [3.0, 0.0, 0.12]])
+START = np.array([[0.0, 0.0, 1.8], [0.0, 0.1, 3.0], [4.0, 0.0, 1.9], [4.0, 0.2, 3.3], [8.0, 0.0, 0.12]])
 
 
 def _config(effects: Switches) -> Config:
