@@ -79,6 +79,14 @@ def test_presence_must_be_held_without_a_break_and_is_then_met_for_good():
     assert state.completed[0, 0] and state.unmet[0, 0, 0] == 0
 
 
+def test_a_hold_takes_the_same_number_of_steps_whatever_rounding_does():
+    for n_steps in range(1, 40):
+        config = configuration(f"task.presence_hold_s={n_steps * 0.1:.1f}")
+        state = after(mission([[0, 0]], [[1.0]], [[0, 0]], [[0.8]], presence=[True]), n_steps - 1, config)
+        assert not state.completed[0, 0]
+        assert after(state, config=config).completed[0, 0], n_steps
+
+
 def test_a_consumer_with_both_kinds_completes_when_both_are_met():
     state = mission([[0, 0]], [[1.0, 1.0]], [[0, 0]], [[0.05, 0.5]], presence=[False, True])
     state = after(state, 4)
