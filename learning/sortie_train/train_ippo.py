@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from sortie_core.config import UserError, load_config
 from sortie_core.layout import sample_training_layout
@@ -91,7 +92,12 @@ class Trainer:
         # Training seeds count up from the run's seed in steps that keep them apart from each other and from evaluation.
         first = config.seed * config.expert.bank_layouts
         bank = sample_training_layout(config, range(first, first + config.expert.bank_layouts))
-        self.collector = Collector(config, bank, solve_bank(bank, config), config.seed)
+        with Progress("expert", *Progress.get_default_columns(), console=Console(stderr=True)) as progress:
+            bar = progress.add_task("solving layouts ahead", total=None)
+            assignment = solve_bank(
+                bank, config, progress=lambda done, total: progress.update(bar, completed=done, total=total)
+            )
+        self.collector = Collector(config, bank, assignment, config.seed)
         if saved:
             self._restore(saved)
 
@@ -101,7 +107,7 @@ class Trainer:
             TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("updates, {task.fields[figures]}"),
             TimeElapsedColumn(), TimeRemainingColumn(),
         )  # fmt: skip
-        with SummaryWriter(self.out, purge_step=self.updates_done) as writer, Progress(*columns) as progress:
+        with SummaryWriter(self.out, purge_step=self.updates_done) as writer, Progress(*columns, console=Console(stderr=True)) as progress:
             bar = progress.add_task("", total=self.n_updates, completed=self.updates_done, figures="")
             while self.updates_done < self.n_updates:
                 figures = self.update()
