@@ -1,0 +1,1 @@
+"""Which processes make a mission, and how they are started."""

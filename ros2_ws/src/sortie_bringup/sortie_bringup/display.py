@@ -1,0 +1,125 @@
+"""What the runner shows: a line that lives during the mission, a table after it, and a plot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from sortie_core.config import Config
+    from sortie_interfaces.action import Mission
+
+_ROWS = (
+    ("delivered", "delivered_fraction", "{:.1%}"),
+    ("delivered, average over time", "delivered_auc", "{:.3f}"),
+    ("time to 90 %", "time_to_90_s", "{:.1f} s"),
+    ("mission time", "mission_time_s", "{:.1f} s"),
+    ("real-time factor", "real_time_factor", "{:.2f}"),
+    ("late ticks", "late_ticks", "{:.0f}"),
+    ("collisions", "collisions", "{:.0f}"),
+    ("least separation", "min_separation_m", "{:.2f} m"),
+    ("packets sent", "messages_sent", "{:,}"),
+    ("packets delivered", "messages_delivered", "{:,}"),
+    ("bytes sent", "bytes_sent", "{:,}"),
+    ("contraction rate", "contraction_rate", "{:.3f} 1/s"),
+)
+
+
+class LiveLine:
+    """Demand met, mission time, packets and faults while the mission flies; silent where nobody looks.
+
+    Args:
+        console: where to.
+        duration_s: of the mission at most.
+        quiet: show nothing.
+    """
+
+    def __init__(self, console: Console, duration_s: float, *, quiet: bool) -> None:
+        """Start the line."""
+        self._duration_s = duration_s
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(30),
+            TextColumn("{task.percentage:>5.1f} % delivered  {task.fields[figures]}"),
+            console=console,
+            transient=True,
+            disable=quiet or not console.is_terminal,
+        )
+        self._task = self._progress.add_task("starting", total=1.0, figures="")
+
+    def __enter__(self) -> LiveLine:
+        """Show it."""
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take it away."""
+        self._progress.stop()
+
+    def update(self, feedback: Mission.Feedback) -> None:
+        """Show the newest feedback."""
+        figures = (
+            f"{feedback.mission_time:5.1f} / {self._duration_s:g} s  "
+            f"{feedback.messages_sent:,} packets  {len(feedback.faults)} faults"
+        )
+        self._progress.update(
+            self._task, description="flying", completed=feedback.delivered_fraction, figures=figures
+        )
+
+
+def outcome_table(summary: dict[str, Any], *, success: bool) -> Table:
+    """The figures of a mission for people."""
+    table = Table(title=f"mission {'succeeded' if success else 'failed'}", show_header=False, title_justify="left")
+    for title, key, form in _ROWS:
+        value = summary.get(key)
+        table.add_row(title, "-" if value is None else form.format(value))
+    tick_ms = summary["agent_tick_ms"]
+    if tick_ms["p50"] is not None:
+        table.add_row("agent's tick p50 / p95 / p99", " / ".join(f"{tick_ms[p]:.1f}" for p in ("p50", "p95", "p99")) + " ms")
+    changed = {key: count for key, count in summary["safety_interventions"].items() if count}
+    table.add_row("safety interventions", ", ".join(f"{key} {count}" for key, count in changed.items()) or "none")
+    table.add_row("faults", "\n".join(f"{f['time_s']:.1f} s: {f['text']}" for f in summary["faults"]) or "none")
+    return table
+
+
+def draw(folder: Path, config: Config) -> Path:
+    """Plot the trajectories and the demand over time from `trajectory.npz`; returns `mission.png`."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    with np.load(folder / "trajectory.npz") as file:
+        record = dict(file)
+    figure, (plan, demand) = pyplot.subplots(1, 2, figsize=(11, 5), layout="constrained")
+    consumers = record["consumer_position"]
+    for k, path in enumerate(record["position"].transpose(1, 0, 2)):
+        colour = f"C{k % 10}"
+        plan.plot(path[:, 0], path[:, 1], color=colour, linewidth=1, label=f"drone {k}")
+        plan.plot(*path[0, :2], "o", color=colour, markersize=4)
+        if not record["alive"][-1, k]:
+            plan.plot(*path[-1, :2], "x", color="black", markersize=9)
+    for at in consumers:
+        plan.add_patch(pyplot.Circle(at[:2], config.task.service_radius_m, color="0.8", zorder=0))
+    plan.set(xlabel="x, m", ylabel="y, m", aspect="equal", title="trajectories; grey: consumers, x: lost drones")
+    if len(record["position"][0]) <= 10:
+        plan.legend(fontsize="small")
+    for m, unmet in enumerate(record["unmet"].sum(axis=-1).T):
+        demand.plot(record["time_s"], unmet, label=f"consumer {m}")
+    demand.set(xlabel="mission time, s", ylabel="demand still asked, drone capacities", ylim=(0, None))
+    share = demand.twinx()
+    share.plot(record["time_s"], record["delivered_fraction"], "k--", label="delivered share")
+    share.set(ylabel="delivered share", ylim=(0, 1.02))
+    demand.legend(loc="center right", fontsize="small")
+    path = folder / "mission.png"
+    figure.savefig(folder / ".mission.new.png", dpi=120)
+    pyplot.close(figure)
+    (folder / ".mission.new.png").replace(path)
+    return path

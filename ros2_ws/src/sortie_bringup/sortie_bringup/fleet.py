@@ -1,0 +1,101 @@
+"""The processes of a mission as data: one description for `ros2 launch` and for the runner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sortie_core.layout import sample_layout
+from sortie_policy.checkpoint import check_compatible, load_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from sortie_core.config import Config
+
+Value = str | bool | int | list[str]
+
+
+@dataclass(frozen=True)
+class NodeDescription:
+    """One process of the graph.
+
+    Attributes:
+        package: ROS package of the executable.
+        executable: its name.
+        name: of the node; None where the process holds several, which name themselves.
+        namespace: of the node; None as for `name`.
+        parameters: ROS parameters.
+        arguments: of the command line, before ROS's own.
+        drones: whose policies run in it; empty for the processes that every mission needs.
+    """
+
+    package: str
+    executable: str
+    name: str | None
+    namespace: str | None
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
+    drones: tuple[int, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """A short name for people."""
+        if len(self.drones) == 1:
+            return f"drone_{self.drones[0]}"
+        return f"drones_{self.drones[0]}-{self.drones[-1]}" if self.drones else str(self.name)
+
+
+def fleet(
+    config: Config,
+    config_file: str | Path,
+    overrides: Sequence[str] = (),
+    out: str | Path | None = None,
+    *,
+    autostart: bool,
+) -> list[NodeDescription]:
+    """The processes of one mission.
+
+    Args:
+        config: `config_file` with `overrides`, loaded.
+        config_file: what every node reads for itself.
+        overrides: strings ``section.key=value``.
+        out: where the mission's manager writes; None for nowhere.
+        autostart: the manager flies one mission by itself and exits, instead of waiting for a client of its action.
+
+    Returns:
+        World, radio, safety gate, manager, and the agents: ros.agents_per_process of them to a process.
+    """
+    common: dict[str, Value] = {"config_file": str(config_file), "overrides": list(overrides) or [""]}
+    manager = common | {"out": "" if out is None else str(out), "autostart": autostart}
+    infrastructure = [
+        NodeDescription("sortie_nodes", "world_node", "world", "/", common),
+        NodeDescription("sortie_nodes", "comm_relay_node", "comm_relay", "/", common),
+        NodeDescription("sortie_flight", "safety_node", "safety_gate", "/", common),
+        NodeDescription("sortie_nodes", "mission_node", "mission", "/", manager),
+    ]
+    n_agents, size = config.team.n_agents, config.ros.agents_per_process
+    groups = [tuple(range(first, min(first + size, n_agents))) for first in range(0, n_agents, size)]
+    return infrastructure + [_agents(drones, common) for drones in groups]
+
+
+def check(config: Config) -> None:
+    """Refuse what no node could fly, before any process is started.
+
+    Raises:
+        UserError: no usable checkpoint, or a layout that does not fit into the arena.
+    """
+    path = config.policy.checkpoint
+    check_compatible(load_metadata(path), config, path)
+    sample_layout(config, [config.seed])
+
+
+def _agents(drones: tuple[int, ...], common: Mapping[str, Value]) -> NodeDescription:
+    if len(drones) == 1:
+        parameters = {**common, "index": drones[0]}
+        return NodeDescription(
+            "sortie_nodes", "agent_node", "agent", f"/drone_{drones[0]}", parameters, drones=drones
+        )
+    arguments = ("--drones", *map(str, drones))
+    return NodeDescription("sortie_nodes", "agent_host", None, None, common, arguments, drones)

@@ -1,0 +1,120 @@
+"""Child processes: start, prefix their output, notice their end, stop them in good order."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+
+from sortie_core.config import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sortie_bringup.fleet import NodeDescription
+
+_PR_SET_PDEATHSIG = 1
+_PATIENCE_S = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
+"""How to ask a process to end, and how long to wait before asking more firmly."""
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def command_line(node: NodeDescription) -> list[str]:
+    """The command that starts a node, as `ros2 run` and `ros2 launch` would.
+
+    Raises:
+        UserError: the workspace is not built or not sourced.
+    """
+    try:
+        path = Path(get_package_prefix(node.package)) / "lib" / node.package / node.executable
+    except PackageNotFoundError:
+        raise UserError(f"no ROS package {node.package}; run `make setup`, or source the workspace") from None
+    if not path.exists():
+        raise UserError(f"no executable {path}; run `make setup` to build the workspace again")
+    remaps = [("__node", node.name), ("__ns", node.namespace)]
+    ros = [item for name, value in remaps if value for item in ("-r", f"{name}:={value}")]
+    # JSON is YAML, with every string quoted.
+    ros += [item for name, value in node.parameters.items() for item in ("-p", f"{name}:={json.dumps(value)}")]
+    return [str(path), *node.arguments, "--ros-args", *ros]
+
+
+class ProcessGroup:
+    """The processes of a mission.
+
+    Args:
+        say: called with a label and a line for each line that a process prints; from several threads.
+    """
+
+    def __init__(self, say: Callable[[str, str], None]) -> None:
+        """Nothing runs yet."""
+        self._say = say
+        self._running: list[tuple[NodeDescription, subprocess.Popen[str]]] = []
+        self._readers: list[threading.Thread] = []
+
+    def start(self, node: NodeDescription) -> None:
+        """Start one process.
+
+        It leads a session of its own, so that Ctrl-C reaches the runner alone, and ends when the runner is killed.
+
+        Raises:
+            UserError: as `command_line`.
+        """
+        process = subprocess.Popen(
+            command_line(node),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            preexec_fn=_end_with_parent,
+        )
+        reader = threading.Thread(target=self._read, args=(node.label, process), daemon=True)
+        reader.start()
+        self._running.append((node, process))
+        self._readers.append(reader)
+
+    def _read(self, label: str, process: subprocess.Popen[str]) -> None:
+        for line in process.stdout or ():
+            self._say(label, line.rstrip("\n"))
+
+    def ended(self) -> list[tuple[NodeDescription, int]]:
+        """Processes that have ended since the last call, with their exit codes (negative: the signal)."""
+        over = [(node, process) for node, process in self._running if process.poll() is not None]
+        self._running = [entry for entry in self._running if entry not in over]
+        return [(node, process.returncode) for node, process in over]
+
+    def stop(self) -> list[tuple[NodeDescription, int]]:
+        """End all processes; those that ended otherwise than cleanly, with their exit codes."""
+        for number, patience_s in _PATIENCE_S:
+            alive = [process for _, process in self._running if process.poll() is None]
+            for process in alive:
+                _signal(process, number)
+            deadline_s = time.monotonic() + patience_s
+            for process in alive:
+                try:
+                    process.wait(max(0.0, deadline_s - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    continue
+        for reader in self._readers:
+            reader.join(1.0)
+        return [(node, process.returncode) for node, process in self._running if process.returncode != 0]
+
+
+def _signal(process: subprocess.Popen[str], number: int) -> None:
+    try:
+        os.kill(process.pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def _end_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

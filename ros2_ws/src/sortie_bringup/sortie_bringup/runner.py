@@ -1,0 +1,175 @@
+"""Starts the processes of a mission, follows it, and says what came of it.
+
+Does what `ros2 launch launch/delivery.launch.py` does, with the same processes, where there is no `ros2 launch`; and has
+a live view, a table and a plot on top.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from rich.console import Console
+from rich.markup import escape
+
+from sortie_bringup.display import LiveLine, draw, outcome_table
+from sortie_bringup.fleet import check, fleet
+from sortie_bringup.processes import ProcessGroup
+from sortie_core.config import Config, UserError, load_config
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sortie_bringup.mission_client import MissionClient
+
+SUCCEEDED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes."""
+
+_CHILD_DEFAULTS = {
+    # The team shares this machine's cores; threads of one node would only take them from the others.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONUNBUFFERED": "1",
+    "RCUTILS_CONSOLE_OUTPUT_FORMAT": "{severity}: {message}",
+    "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+}
+
+
+class RunnerError(Exception):
+    """The mission cannot go on: one line that says why."""
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="sortie_bringup.runner", description=__doc__.splitlines()[0])
+    parser.add_argument("--config", required=True, help="YAML file of the whole configuration")
+    parser.add_argument("--out", type=Path, required=True, help="folder for what the mission leaves behind")
+    parser.add_argument("--lockstep", action="store_true", help="each tick waits for all commands; same as ros.lockstep=true")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON instead of a table")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="changes to the configuration")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fly one mission; returns the exit code."""
+    options = parse(argv)
+    signal.signal(signal.SIGTERM, _interrupt)
+    # stdout is for the outcome alone
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        overrides = [*options.overrides, *(["ros.lockstep=true"] if options.lockstep else [])]
+        config = load_config(options.config, overrides)
+        check(config)
+        return _fly(options, config, overrides, console)
+    except UserError as error:
+        print(f"sortie: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except RunnerError as error:
+        print(f"sortie: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("sortie: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _fly(options: argparse.Namespace, config: Config, overrides: list[str], console: Console) -> int:
+    folder: Path = options.out.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    for name, value in _CHILD_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("ROS_LOG_DIR", str(folder / "log"))
+    if not os.environ.get("ROS_DOMAIN_ID"):
+        os.environ["ROS_DOMAIN_ID"] = str(free_domain())
+    processes = ProcessGroup(lambda label, line: console.print(f"[cyan]\\[{label}][/cyan] {escape(line)}"))
+    try:
+        for node in fleet(config, Path(options.config).resolve(), overrides, folder, autostart=False):
+            processes.start(node)
+        with LiveLine(console, config.task.duration_s, quiet=options.json) as line:
+            success, summary = _follow(config, processes, line)
+    finally:
+        for node, exit_code in processes.stop():
+            console.print(f"{node.label} did not end cleanly: {_how(exit_code)}")
+    if "error" in summary:
+        raise RunnerError(summary["error"])
+    plot = draw(folder, config)
+    if options.json:
+        print(json.dumps(summary, indent=2))
+    else:
+        Console().print(outcome_table(summary, success=success))
+        Console(soft_wrap=True).print(f"{folder}: summary.json, trajectory.npz, config.yaml, {plot.name}")
+    return SUCCEEDED if success else FAILED
+
+
+def _follow(config: Config, processes: ProcessGroup, line: LiveLine) -> tuple[bool, dict[str, Any]]:
+    """Spin until the mission is over; returns whether it succeeded, and its summary.
+
+    Raises:
+        RunnerError: a process without which no mission can go on has ended.
+    """
+    # Imported while the children start, which takes them longer.
+    import rclpy
+    from rclpy.experimental import EventsExecutor
+    from rclpy.signals import SignalHandlerOptions
+
+    from sortie_bringup.mission_client import MissionClient
+
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        client = MissionClient(config.seed)
+        executor = EventsExecutor()
+        executor.add_node(client)
+        while client.summary is None:
+            executor.spin_once(timeout_sec=0.05)
+            client.poll()
+            _look_after(processes, client)
+            if client.feedback:
+                line.update(client.feedback)
+        return client.success, client.summary
+    finally:
+        rclpy.try_shutdown()
+
+
+def _look_after(processes: ProcessGroup, client: MissionClient) -> None:
+    for node, exit_code in processes.ended():
+        if exit_code == BAD_INPUT:
+            raise UserError(f"{node.label} cannot work with what it was given; its message is above")
+        if not node.drones:
+            raise RunnerError(f"{node.label} ended with {_how(exit_code)}; no mission goes on without it")
+        client.report_exit(node.drones, exit_code)
+
+
+def free_domain() -> int:
+    """A DDS domain that no other process of this machine takes part in, 1 to 101.
+
+    Raises:
+        UserError: all are taken.
+    """
+    for step in range(101):
+        domain = 1 + (os.getpid() + step) % 101
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                # The port of a domain's first participant, by the DDSI-RTPS standard, 9.6.2.3.
+                probe.bind(("", 7400 + 250 * domain + 10))
+            except OSError:
+                continue
+            return domain
+    raise UserError("no free DDS domain on this machine; end other ROS processes or set ROS_DOMAIN_ID")
+
+
+def _how(exit_code: int) -> str:
+    return f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,22 @@
+"""Installs the safety gate of Sortie as a ROS package."""
+
+from setuptools import find_packages, setup
+
+NAME = "sortie_flight"
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    packages=find_packages(),
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+    ],
+    install_requires=["setuptools"],
+    zip_safe=False,
+    maintainer="Sortie developers",
+    maintainer_email="sortie@example.org",
+    description="The safety gate, the only publisher of setpoints.",
+    license="Apache-2.0",
+    entry_points={"console_scripts": ["safety_node = sortie_flight.safety_node:main"]},
+)

@@ -1,0 +1,1 @@
+"""What stands between a policy's command and a drone's motors."""

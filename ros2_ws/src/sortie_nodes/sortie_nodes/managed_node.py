@@ -1,0 +1,153 @@
+"""What all nodes that a mission manages have in common: a configuration, links that must stand, faults, diagnostics."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+from sortie_core.config import UserError
+from sortie_interfaces.msg import Fault
+from sortie_nodes import qos
+from sortie_nodes.params import declare_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rclpy.publisher import Publisher
+    from rclpy.qos import QoSProfile
+    from rclpy.timer import Timer
+
+_DIAGNOSTICS_PERIOD_S = 1.0
+_LINK_POLL_S = 0.01
+
+
+class ManagedNode(LifecycleNode):
+    """A lifecycle node that becomes active only once its topics have found their other ends.
+
+    Nothing that matters is published before that, so that no first message is lost on a link that does not stand yet.
+    Topics are made when the node is, for discovery to go on while other processes still start.
+    """
+
+    def __init__(self, name: str, **options: Any) -> None:
+        """Declare the configuration's parameters and read it.
+
+        Raises:
+            UserError: the configuration cannot be read.
+        """
+        super().__init__(name, **options)
+        self.config = declare_config(self)
+        self.active = False
+        self._links: list[tuple[str, str, Callable[[], int], int]] = []
+        self._diagnostics = self.create_publisher(DiagnosticArray, self.team_topic("diagnostics"), qos.DIAGNOSTICS)
+        self._faults = self.create_publisher(Fault, self.team_topic("faults"), qos.FAULTS)
+        self.wall_timer(_DIAGNOSTICS_PERIOD_S, self._publish_vital_signs)
+
+    @abstractmethod
+    def vital_signs(self) -> dict[str, object]:
+        """What diagnostics show of this node, by name with unit."""
+
+    def prepare(self) -> None:
+        """Load what a mission needs; called on configuring.
+
+        Raises:
+            UserError: it cannot be loaded.
+        """
+
+    def begin(self) -> None:
+        """Forget the last mission; called on activating, once the links stand."""
+
+    def end(self) -> None:
+        """Say what there is to say after a mission; called on deactivating."""
+
+    def release(self) -> None:
+        """Give back what `prepare` loaded; called on cleaning up and shutting down."""
+
+    # Topics.
+
+    def team_topic(self, topic: str) -> str:
+        """A topic in the team's namespace, from a node in it or in one drone's."""
+        own = self.get_namespace().rstrip("/")
+        team = own.rsplit("/", 1)[0] if own.rsplit("/", 1)[-1].startswith("drone_") else own
+        return f"{team}/{topic}"
+
+    def hear(
+        self, kind: type, topic: str, callback: Callable[[Any], None], profile: QoSProfile, publishers: int = 1
+    ) -> None:
+        """Subscribe to a topic that must have so many publishers before this node is active."""
+        subscription = self.create_subscription(kind, topic, callback, profile)
+        self._links.append((subscription.topic_name, "publishers", subscription.get_publisher_count, publishers))
+
+    def speak(self, kind: type, topic: str, profile: QoSProfile, subscriptions: int = 1) -> Publisher:
+        """Make the publisher of a topic that must have so many subscriptions before this node is active."""
+        publisher = self.create_publisher(kind, topic, profile)
+        self._links.append((publisher.topic_name, "subscriptions", publisher.get_subscription_count, subscriptions))
+        return publisher
+
+    def wall_timer(self, period_s: float, callback: Callable[[], None]) -> Timer:
+        """A timer that neither mission time nor a change of the system's time can stop."""
+        return self.create_timer(period_s, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def report_fault(self, kind: str, drone: int, text: str, *, lost: bool) -> None:
+        """Tell everyone of a fault; see Fault.msg."""
+        self.get_logger().warning(text)
+        self._faults.publish(Fault(kind=kind, drone=drone, lost=lost, text=text))
+
+    # Lifecycle.
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load what a mission needs."""
+        try:
+            self.prepare()
+        except UserError as error:
+            self.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Wait for the links, then start."""
+        deadline_s = time.monotonic() + self.config.ros.ready_timeout_s
+        # The middleware's own threads keep the counts, so waiting here does not keep them from rising.
+        while missing := self._missing_links():
+            if time.monotonic() > deadline_s:
+                self.get_logger().error(f"not linked after {self.config.ros.ready_timeout_s} s: {', '.join(missing)}")
+                return TransitionCallbackReturn.FAILURE
+            time.sleep(_LINK_POLL_S)
+        self.begin()
+        self.active = True
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop, and report."""
+        self.end()
+        self.active = False
+        self._publish_vital_signs()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give back what was loaded."""
+        self.release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give back what was loaded."""
+        self.active = False
+        self.release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _missing_links(self) -> list[str]:
+        return [f"{topic} has {count()} of {wanted} {side}" for topic, side, count, wanted in self._links if count() < wanted]
+
+    def _publish_vital_signs(self) -> None:
+        values = [KeyValue(key=key, value=str(value)) for key, value in self.vital_signs().items()]
+        values.append(KeyValue(key="active", value=str(self.active)))
+        status = DiagnosticStatus(
+            level=DiagnosticStatus.OK, name=self.get_fully_qualified_name(), message="", values=values
+        )
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)

@@ -1,0 +1,57 @@
+"""How every process of the graph starts, spins and ends."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.experimental import EventsExecutor
+
+from sortie_core.config import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from rclpy.node import Node
+
+FAILED, BAD_INPUT = 1, 2
+"""Exit codes of a process: what it was for did not succeed; what it was given is wrong."""
+
+
+def run(make_nodes: Callable[[], Iterable[Node]], args: Sequence[str] | None = None) -> int:
+    """Make nodes, spin them until they are shut down or one of them sets `exit_code`, and take them down.
+
+    Args:
+        make_nodes: called once ROS is up; may be a generator, so that nodes made before an error are destroyed too.
+        args: command line, sys.argv where None.
+
+    Returns:
+        The exit code of the process.
+    """
+    rclpy.init(args=args)
+    nodes: list[Node] = []
+    try:
+        for node in make_nodes():
+            nodes.append(node)
+        executor = EventsExecutor()
+        for node in nodes:
+            executor.add_node(node)
+        # spin() of this executor runs no callback in some builds; spin_once does, at the same cost.
+        while rclpy.ok() and (code := _exit_code(nodes)) is None:
+            executor.spin_once(timeout_sec=0.1)
+        return code or 0
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return BAD_INPUT
+    finally:
+        for node in nodes:
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def _exit_code(nodes: list[Node]) -> int | None:
+    return next((node.exit_code for node in nodes if getattr(node, "exit_code", None) is not None), None)

@@ -1,0 +1,238 @@
+"""The simulated world of a mission and its clock."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from functools import partial
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import TwistStamped
+from nav_msgs.msg import Odometry
+from rosgraph_msgs.msg import Clock
+from visualization_msgs.msg import MarkerArray
+
+from sortie_core.config import UserError
+from sortie_core.packets import n_rounds
+from sortie_interfaces.msg import ConsumerArray, Fault, Stock, WorldStatus
+from sortie_interfaces.srv import StartWorld
+from sortie_nodes import qos
+from sortie_nodes.conversions import (
+    consumers_message,
+    odometry_message,
+    stamp_of,
+    status_message,
+    stock_message,
+    tick_of,
+    velocity_from,
+)
+from sortie_nodes.managed_node import ManagedNode
+from sortie_nodes.markers import team_markers
+from sortie_nodes.spinning import run
+from sortie_sim.mission_world import MissionWorld
+
+_ODOMETRY_READERS = 3
+"""The drone's agent, the radio and the safety gate."""
+_STATUS_READERS = 2
+"""The radio and the mission's manager."""
+_WATCH_PERIOD_S = 0.1
+_LATE = 0.5
+"""A tick is late that begins more than this share of a tick after its time."""
+
+
+class WorldNode(ManagedNode):
+    """Moves the team tick by tick and tells each drone what it perceives.
+
+    In real time the wall clock paces the ticks, times ros.real_time_factor. In lockstep a tick ends once the setpoints of
+    all living drones for that tick are there; a drone whose setpoint is ros.command_timeout_s behind the first one is
+    lost, and the others go on without it.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """Make the topics; the simulator is started on configuring.
+
+        Raises:
+            UserError: the configuration cannot be read.
+        """
+        super().__init__("world", **options)
+        n_agents, self._dt_s = self.config.team.n_agents, self.config.world.dt_s
+        self._world: MissionWorld | None = None
+        self._running = False
+        self._clock_publisher = self.speak(Clock, "/clock", qos.CLOCK)
+        self._status = self.speak(WorldStatus, "team_status", qos.TEAM_STATUS, _STATUS_READERS)
+        self._consumers = self.speak(ConsumerArray, "consumers", qos.TICK_STATE, n_agents)
+        self._markers = self.create_publisher(MarkerArray, "markers", qos.MARKERS)
+        self._odometry, self._stock = [], []
+        for k in range(n_agents):
+            self._odometry.append(self.speak(Odometry, f"drone_{k}/odom", qos.TICK_STATE, _ODOMETRY_READERS))
+            self._stock.append(self.speak(Stock, f"drone_{k}/stock", qos.TICK_STATE))
+            self.hear(TwistStamped, f"drone_{k}/setpoint", partial(self._on_setpoint, k), qos.COMMAND)
+        self.create_subscription(Fault, "faults", self._on_fault, qos.FAULTS)
+        self.create_service(StartWorld, "~/start", self._on_start)
+        period_s = _WATCH_PERIOD_S if self.config.ros.lockstep else self._dt_s / self.config.ros.real_time_factor
+        self._timer = self.wall_timer(period_s, self._watch if self.config.ros.lockstep else self._pace)
+        self._timer.cancel()
+        self._period_s = period_s
+        self._lost: set[int] = set()
+
+    # Lifecycle.
+
+    def prepare(self) -> None:
+        """Start the simulator."""
+        self._world = MissionWorld(self.config)
+
+    def end(self) -> None:
+        """Stop the ticks."""
+        self._running = False
+        self._timer.cancel()
+
+    def release(self) -> None:
+        """Give the simulator back."""
+        if self._world is not None:
+            self._world.close()
+            self._world = None
+
+    def vital_signs(self) -> dict[str, object]:
+        """How the ticks go."""
+        if not self._running:
+            return {}
+        wall_s = time.monotonic() - self._began_s
+        return {
+            "tick": self._tick,
+            "late_ticks": self._late_ticks,
+            "real_time_factor": round(self._tick * self._dt_s / max(wall_s, 1e-9), 3),
+        }
+
+    # A mission.
+
+    def _on_start(self, request: StartWorld.Request, response: StartWorld.Response) -> StartWorld.Response:
+        if not self.active or self._running:
+            response.message = "the world is not active" if not self.active else "a mission is under way"
+            return response
+        try:
+            self._world.reset(request.seed)
+        except UserError as error:
+            response.message = str(error)
+            return response
+        self._seed, self._tick, self._late_ticks, self._running = request.seed, 0, 0, True
+        limit_s = request.time_limit or math.inf
+        self._last_tick = min(self.config.n_steps, math.ceil(min(limit_s, 1e9) / self._dt_s))
+        self._began_s = self._due_s = time.monotonic()
+        self._velocity = np.zeros((self.config.team.n_agents, 3))
+        for drone in self._lost:
+            self._world.fail_agent(drone)
+        self._announce()
+        self._timer.reset()
+        response.success = True
+        return response
+
+    def _announce(self) -> None:
+        """Publish a tick: first the time, then the team, then what each drone perceives."""
+        self._setpoints: set[int] = set()
+        self._announced_s, self._first_setpoint_s = time.monotonic(), math.inf
+        state = self._world.state
+        stamp, motion = stamp_of(self._tick, self._dt_s), self._world.motion
+        self._clock_publisher.publish(Clock(clock=stamp))
+        status = status_message(self._tick, stamp, state, motion.position)
+        status.seed, status.late_ticks = self._seed, self._late_ticks
+        status.delivered_fraction = self._figures()["delivered_fraction"]
+        status.done = self._world.done or self._tick >= self._last_tick or not state.alive.any()
+        if status.done:
+            status.metrics = json.dumps(self._final_figures())
+            self.end()
+        self._status.publish(status)
+        if self._markers.get_subscription_count():
+            self._markers.publish(team_markers(stamp, state, motion.position, self.config))
+        if status.done:
+            return
+        self._consumers.publish(consumers_message(self._tick, stamp, state, self.config))
+        for k, (odometry, stock) in enumerate(zip(self._odometry, self._stock, strict=True)):
+            stock.publish(stock_message(self._tick, stamp, state.stock[0, k]))
+            name = f"drone_{k}/base_link"
+            odometry.publish(
+                odometry_message(name, stamp, motion.position[k], motion.velocity[k], motion.attitude[k])
+            )
+
+    def _advance(self) -> None:
+        """Fly one tick with the setpoints that are there."""
+        alive = self._world.state.alive[0]
+        state = self._world.step(self._velocity[:, : self.config.task.dimensions])
+        self._tick += 1
+        for drone in np.flatnonzero(alive & ~state.alive[0]):
+            self._lost.add(int(drone))
+            text = f"drone {drone} failed at {self._tick * self._dt_s:.1f} s, as its layout has it"
+            self.report_fault("failed", int(drone), text, lost=True)
+        self._announce()
+
+    def _figures(self) -> dict[str, float]:
+        return self._world.metrics.summary()
+
+    def _final_figures(self) -> dict[str, float | None]:
+        wall_s, mission_s = time.monotonic() - self._began_s, self._tick * self._dt_s
+        figures = self._figures() | {
+            "mission_time_s": round(mission_s, 9),
+            "wall_time_s": wall_s,
+            "real_time_factor": mission_s / max(wall_s, 1e-9),
+            "late_ticks": self._late_ticks,
+        }
+        # JSON knows neither infinity nor "not a number".
+        return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+
+    # What ends a tick.
+
+    def _on_setpoint(self, drone: int, message: TwistStamped) -> None:
+        if not self._running:
+            return
+        self._velocity[drone] = velocity_from(message)
+        if self.config.ros.lockstep and tick_of(message.header.stamp, self._dt_s) == self._tick:
+            self._setpoints.add(drone)
+            self._first_setpoint_s = min(self._first_setpoint_s, time.monotonic())
+            self._advance_if_complete()
+
+    def _on_fault(self, message: Fault) -> None:
+        if message.lost and message.drone >= 0:
+            self._lose(message.drone)
+
+    def _lose(self, drone: int) -> None:
+        if drone in self._lost:
+            return
+        self._lost.add(drone)
+        if self._running:
+            self._world.fail_agent(drone)
+            self._advance_if_complete()
+
+    def _awaited(self) -> set[int]:
+        return set(np.flatnonzero(self._world.state.alive[0]).tolist()) - self._setpoints - self._lost
+
+    def _advance_if_complete(self) -> None:
+        if self.config.ros.lockstep and self._running and not self._awaited():
+            self._advance()
+
+    def _watch(self) -> None:
+        """Lockstep: nobody waits for a silent drone forever."""
+        now_s, patience_s = time.monotonic(), self.config.ros.command_timeout_s
+        policy = self.config.policy
+        # Every round may have cost the radio its patience with somebody before the first setpoint comes.
+        rounds = n_rounds(self._tick, policy.decision_steps, policy.hops)
+        behind = now_s > self._first_setpoint_s + patience_s
+        if behind or now_s > self._announced_s + (rounds + 1) * patience_s:
+            for drone in sorted(self._awaited()):
+                text = f"drone {drone} sent no setpoint for tick {self._tick} in {now_s - self._announced_s:.1f} s"
+                self.report_fault("silent", drone, text, lost=True)
+                self._lose(drone)
+
+    def _pace(self) -> None:
+        """Real time: the wall clock ends the tick; lateness is counted, and the mission's clock waits."""
+        now_s = time.monotonic()
+        self._due_s += self._period_s
+        if now_s > self._due_s + _LATE * self._period_s:
+            self._late_ticks += 1
+            self._due_s = now_s
+        self._advance()
+
+
+def main() -> int:
+    """Run the world."""
+    return run(lambda: [WorldNode()])
