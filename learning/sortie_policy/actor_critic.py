@@ -3,7 +3,8 @@
 Between the stages stands one radio round each (see `sortie_core.packets`), so that a single agent runs the very same
 stages and gets from its neighbours' packets what the batched pass gets from matrix products:
 
-    encode -> K rounds of taps -> mix -> attend -> [Xi0] -> attend -> [Xi1, u, x] -> K-1 rounds of taps -> advance, attend -> act
+    encode -> K rounds: taps -> mix, attend -> 1 round: Xi0 -> attend -> 1 round: Xi1, u, x -> attend
+           -> K-1 rounds: taps of u and x -> advance, act
 
 Attention is computed three times: alone, then twice with the neighbours' intended supply. The second one, which
 neighbours exchange, is the Xi that masks the cell's support and weighs its input; the third decides. LGTC-IPPO (arXiv
@@ -77,6 +78,10 @@ class Deliberation:
     value: Tensor
     support: Tensor
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> Deliberation:
+        """A deliberation with `function` applied to every tensor."""
+        return Deliberation(**{name: function(value) for name, value in vars(self).items()})
+
 
 class LGTCPolicy(nn.Module):
     """Shared by all agents; sizes from the configuration.
@@ -108,9 +113,9 @@ class LGTCPolicy(nn.Module):
         self.log_std = nn.Parameter(torch.full((dimensions,), -1.0))
         self.critic = mlp([2 * features + pair_size, width, width, 1])
         with torch.no_grad():
-            for layer in (self.memory, self.corrector[-1]):
-                layer.weight.mul_(0.01)
-                layer.bias.zero_()
+            # A new policy acts on Xi alone.
+            for parameter in (*self.memory.parameters(), *self.corrector[-1].parameters()):
+                parameter.mul_(0.01)
 
     # The five local stages. Each works on any number of agents, 1 in a deployed one.
 
@@ -205,7 +210,9 @@ class LGTCPolicy(nn.Module):
             support=support,
         )
 
-    def forward(self, seen: observation.Observation, adjacency: Tensor | Sequence[Tensor], state: Tensor) -> Deliberation:
+    def forward(
+        self, seen: observation.Observation, adjacency: Tensor | Sequence[Tensor], state: Tensor
+    ) -> Deliberation:
         """One decision of every agent: perceive, remember, act."""
         perception = self.perceive(seen, adjacency)
         return self.outcome(perception, self.remember(perception, state))

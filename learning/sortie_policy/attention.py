@@ -1,7 +1,8 @@
 """Dynamic cluster agreement: attention over consumers, intended supply, and the support masked by shared attention.
 
-LGTC-IPPO (arXiv 2503.02437) describes DeepSets over consumers, attention Xi that weights their features, and agents that
-share dynamics where they choose the same consumer; its equations are not public, so those here are this project's design.
+LGTC-IPPO (arXiv 2503.02437) describes DeepSets over consumers, attention Xi that weights their features, and agents
+that share dynamics where they choose the same consumer. Its equations are not public; those here are this project's
+design.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class ConsumerAttention(nn.Module):
         self.query = nn.Linear(features, key_dim)
         self.key = mlp([features + pair_size, width, width, key_dim])
         self.wait_key = nn.Parameter(torch.zeros(key_dim))
+        self.temperature: Tensor
         self.register_buffer("temperature", torch.ones(()))
         self.scale = 1.0 / math.sqrt(key_dim)
 
@@ -98,9 +100,7 @@ def cluster_support(adjacency: Tensor, attention: Tensor) -> Tensor:
     return weight / weight.sum(-1, keepdim=True)
 
 
-def intended_supply(
-    adjacency: Tensor, attention: Tensor, stock: Tensor, distance: Tensor
-) -> tuple[Tensor, Tensor]:
+def intended_supply(adjacency: Tensor, attention: Tensor, stock: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
     """What the neighbours of each agent intend to bring to each consumer, as sums.
 
     Args:

@@ -41,7 +41,7 @@ def write_checkpoint(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = io.BytesIO()
-    np.savez(arrays, **dict(weights))
+    np.savez(arrays, **dict(weights))  # type: ignore[arg-type]
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("metadata.json", json.dumps({"format": FORMAT, **metadata}, indent=2))
@@ -98,7 +98,7 @@ def check_compatible(metadata: dict[str, Any], config: Config, path: str | Path)
     there, here = layout(trained), layout(config)
     for key, value in there.items():
         if here[key] != value:
-            raise UserError(f"checkpoint {path} was trained with {key}={value}, this is {here[key]}; it cannot be flown")
+            raise UserError(f"checkpoint {path} was trained with {key}={value}, not {here[key]}; it cannot be flown")
     conditions = {
         "comm.radius_m": (trained.comm.radius_m, config.comm.radius_m),
         "world.dt_s": (trained.world.dt_s, config.world.dt_s),
@@ -115,7 +115,7 @@ def check_compatible(metadata: dict[str, Any], config: Config, path: str | Path)
 
 
 class OnnxStages:
-    """The exported stages, run by onnxruntime on one thread.
+    """The exported stages, run by onnxruntime on one thread; one method for each name in `STAGES`.
 
     Args:
         models: bytes of each of `STAGES`.
@@ -127,9 +127,11 @@ class OnnxStages:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        for name in STAGES:
-            session = onnxruntime.InferenceSession(models[name], options, providers=["CPUExecutionProvider"])
-            setattr(self, name, self._caller(session))
+
+        def stage(name: str) -> Any:
+            return self._caller(onnxruntime.InferenceSession(models[name], options, providers=["CPUExecutionProvider"]))
+
+        self.encode, self.mix, self.attend, self.advance, self.act = map(stage, STAGES)
 
     @staticmethod
     def _caller(session: Any) -> Any:

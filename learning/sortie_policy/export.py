@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,14 @@ if TYPE_CHECKING:
     from sortie_core.config import Config
     from sortie_policy.actor_critic import LGTCPolicy
 
-_CONSUMER_AXES = {"consumers": 1, "mask": 1, "embedding": 1, "pair": 2, "log_attention": 2}
-"""Which axis of an input counts consumers (with "wait" in log_attention); the rest is fixed, for one agent."""
+_CONSUMER_AXES = {
+    "consumers": (1, "consumers"),
+    "mask": (1, "consumers"),
+    "embedding": (1, "consumers"),
+    "pair": (2, "consumers"),
+    "log_attention": (2, "choices"),
+}
+"""Which axis of an input counts consumers, or consumers and "wait"; the rest is fixed, for one agent."""
 
 
 class _Stage(nn.Module):
@@ -60,8 +66,8 @@ def export_stages(policy: LGTCPolicy, config: Config) -> dict[str, bytes]:
 
 
 def _export(stage: _Stage, inputs: dict[str, Tensor]) -> bytes:
-    axes = {name: {_CONSUMER_AXES[name]: "choices" if name == "log_attention" else "consumers"} for name in inputs if name in _CONSUMER_AXES}
-    file = io.BytesIO()
+    axes = {name: {axis: label} for name, (axis, label) in _CONSUMER_AXES.items() if name in inputs}
+    file: Any = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         # The tracing exporter is the one that takes plain callables and needs milliseconds.
         warnings.simplefilter("ignore")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,13 +11,12 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+
 from sortie_core.action import team_command
 from sortie_core.comm_graph import adjacency
-from sortie_core.layout import sample_layout
 from sortie_core.metrics import MissionMetrics
 from sortie_sim.mission_world import MissionWorld
 from sortie_sim.point_world import PointWorld
-
 from sortie_train.teams import make_team
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from sortie_core.config import Config
     from sortie_core.state import WorldState
-
     from sortie_train.teams import Team
 
 Figures = dict[str, np.ndarray]
@@ -63,7 +62,7 @@ def play(config: Config, team: Team, state: WorldState, step: Callable[[np.ndarr
     return metrics.result()
 
 
-def run_method(config: Config, method: str, advance: Callable[[int], None] = lambda done: None) -> Figures:
+def run_method(config: Config, method: str, advance: Callable[[int], None]) -> Figures:
     """The figures of one method over the evaluation's layouts, one value per layout.
 
     Args:
@@ -76,19 +75,26 @@ def run_method(config: Config, method: str, advance: Callable[[int], None] = lam
     parts: list[Figures] = []
     if config.world.backend == "point":
         for start in range(0, count, _BATCH):
-            world = PointWorld(config, "numpy")
-            state = world.reset(seeds[start : start + _BATCH])
-            team = make_team(method, config)
-            parts.append(play(config, team, state, lambda command, world=world: world.step(command).state))
+            batch = PointWorld(config, "numpy")
+            state = batch.reset(seeds[start : start + _BATCH])
+            parts.append(play(config, make_team(method, config), state, partial(_step_batch, batch)))
             advance(len(state.time_s))
     else:
         world = MissionWorld(config)
         for seed in seeds:
-            state = world.restart(sample_layout(config, [seed]))
-            parts.append(play(config, make_team(method, config), state, lambda command: world.step(command[0])))
+            state = world.reset(seed)
+            parts.append(play(config, make_team(method, config), state, partial(_step_one, world)))
             advance(1)
         world.close()
     return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
+
+
+def _step_batch(world: PointWorld, command: np.ndarray) -> WorldState:
+    return world.step(command).state
+
+
+def _step_one(world: MissionWorld, command: np.ndarray) -> WorldState:
+    return world.step(command[0])
 
 
 def interval(values: np.ndarray, samples: int, seed: int) -> list[float]:
@@ -134,7 +140,7 @@ def evaluate(config: Config, as_json: bool = False) -> list[dict[str, Any]]:
     with Progress(console=console, transient=True) as progress:
         for method in config.evaluate.methods:
             bar = progress.add_task(method, total=config.evaluate.n_layouts)
-            results[method] = run_method(config, method, lambda done, bar=bar: progress.advance(bar, done))
+            results[method] = run_method(config, method, partial(progress.advance, bar))
     table = rows(config, results)
     if as_json:
         print(json.dumps(table, indent=2))

@@ -1,4 +1,7 @@
-"""Losses of independent PPO (arXiv 1707.06347, 2011.09533) as pure functions; weights mask padding and failed agents."""
+"""Losses of independent PPO (arXiv 1707.06347, 2011.09533) as pure functions.
+
+Weights are 1 for agents that count, 0 for padding and failed agents.
+"""
 
 from __future__ import annotations
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from sortie_core.action import team_command
 from sortie_core.metrics import delivered_share
 from sortie_core.observation import Observation, observe
 from sortie_core.state import WorldState
 from sortie_sim.point_world import PointWorld
-from torch import Tensor
-
 from sortie_train.losses import log_probability
 
 if TYPE_CHECKING:
@@ -70,7 +70,9 @@ class Collector:
         device: torch device.
     """
 
-    def __init__(self, config: Config, bank: WorldState, assignment: np.ndarray, seed: int, device: str = "cpu") -> None:
+    def __init__(
+        self, config: Config, bank: WorldState, assignment: np.ndarray, seed: int, device: str = "cpu"
+    ) -> None:
         self.config, self.bank, self.device = config, bank, device
         self._bank_assignment = torch.as_tensor(assignment, device=device)
         self.random = torch.Generator(device).manual_seed(seed)
@@ -100,7 +102,8 @@ class Collector:
             policy: acts by sampling.
             guidance: factor on the guidance term, 1 .. 0 over training.
         """
-        start, steps, sums = self.state, [], {}
+        start, steps = self.state, []
+        sums: dict[str, float] = {}
         delivered: list[float] = []
         for _ in range(self.config.train.decisions_per_rollout):
             step, terms, shares = self._decide(policy, guidance)
@@ -183,12 +186,14 @@ class Collector:
             linked = result.adjacency
             for name, term in result.terms.items():
                 factor = guidance if name == "guidance" else 1.0
-                total[name] = total.get(name, 0.0) + factor * term * running[:, None]
+                now = factor * term * running[:, None]
+                total[name] = total[name] + now if name in total else now
             self._over = tuple(
-                was | (now & running) for was, now in zip(self._over, (result.terminated, result.truncated), strict=True)
+                was | (now & running)
+                for was, now in zip(self._over, (result.terminated, result.truncated), strict=True)
             )
             running = running & ~result.done
-        return sum(total.values()), total
+        return torch.stack(list(total.values())).sum(0), total
 
     def _restart(self, ended: Tensor, state: Tensor) -> None:
         picked = self._pick(int(ended.sum()))

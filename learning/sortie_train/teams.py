@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
+
 from sortie_core.comm_graph import adjacency
 from sortie_core.config import UserError
 from sortie_core.observation import observe

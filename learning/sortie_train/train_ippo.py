@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
 from sortie_core.config import UserError, load_config
 from sortie_core.layout import sample_training_layout
 from sortie_expert.bank import solve_bank
 from sortie_policy import contraction
-from sortie_policy.actor_critic import LGTCPolicy
+from sortie_policy.actor_critic import Deliberation, LGTCPolicy, Perception
 from sortie_policy.checkpoint import write_checkpoint
 from sortie_policy.export import export_stages
-from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
-
 from sortie_train import losses
 from sortie_train.rollout import Collector, Rollout
 
@@ -83,7 +83,7 @@ class Trainer:
         self.config, self.out = config, out
         self.policy = LGTCPolicy(config)
         self.optimiser = torch.optim.Adam(self.policy.parameters(), lr=config.train.learning_rate, eps=1e-5)
-        self.updates_done = 0
+        self.updates_done, self.commit = 0, _commit()
         per_update = config.train.n_envs * config.train.decisions_per_rollout * config.policy.decision_steps
         self.n_updates = max(1, round(config.train.total_steps / per_update))
         saved = self._saved() if resume else None
@@ -107,7 +107,11 @@ class Trainer:
             TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("updates, {task.fields[figures]}"),
             TimeElapsedColumn(), TimeRemainingColumn(),
         )  # fmt: skip
-        with SummaryWriter(self.out, purge_step=self.updates_done) as writer, Progress(*columns, console=Console(stderr=True)) as progress:
+        shown_on = Console(stderr=True)
+        with (
+            SummaryWriter(self.out, purge_step=self.updates_done) as writer,
+            Progress(*columns, console=shown_on) as progress,
+        ):
             bar = progress.add_task("", total=self.n_updates, completed=self.updates_done, figures="")
             while self.updates_done < self.n_updates:
                 figures = self.update()
@@ -145,7 +149,13 @@ class Trainer:
         train = self.config.train
         gamma = train.gamma_per_s**self.policy.dt_s
         advantage = losses.generalised_advantage(
-            rollout.reward, rollout.value, rollout.next_value, rollout.ended, rollout.terminated, gamma, train.gae_lambda
+            rollout.reward,
+            rollout.value,
+            rollout.next_value,
+            rollout.ended,
+            rollout.terminated,
+            gamma,
+            train.gae_lambda,
         )
         target = advantage + rollout.value
         advantage = losses.normalised(advantage, rollout.weight)
@@ -202,7 +212,7 @@ class Trainer:
             export_stages(self.policy, self.config),
             seed=self.config.seed,
             config_hash=self.config.hash(),
-            commit=_commit(),
+            commit=self.commit,
             updates=self.updates_done,
             contraction_rate=contraction.contraction_rate(self.policy.cell).item(),
         )
@@ -211,6 +221,7 @@ class Trainer:
         torch.save(
             {
                 "config": self.config.to_yaml(),
+                "commit": self.commit,
                 "updates_done": self.updates_done,
                 "policy": self.policy.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
@@ -237,13 +248,13 @@ class Trainer:
         return saved
 
     def _restore(self, saved: dict[str, Any]) -> None:
-        self.updates_done = saved["updates_done"]
+        self.updates_done, self.commit = saved["updates_done"], saved["commit"]
         self.policy.load_state_dict(saved["policy"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.collector.restore(saved["collector"])
 
 
-def replay(policy: LGTCPolicy, rollout: Rollout, envs: Tensor) -> Any:
+def replay(policy: LGTCPolicy, rollout: Rollout, envs: Tensor) -> Deliberation:
     """The policy's outcome over a rollout of some environments, differentiable through its recurrence.
 
     Perception does not read the state, so that it runs on all decisions at once; only the cell goes step by step.
@@ -263,10 +274,10 @@ def replay(policy: LGTCPolicy, rollout: Rollout, envs: Tensor) -> Any:
     state, states = rollout.start[envs], []
     for t in range(steps):
         state = torch.where(rollout.fresh[t, envs, None, None], 0.0, state)
-        state = policy.remember(by_step.map(lambda array, t=t: array[t]), state)
+        state = policy.remember(Perception(**{name: array[t] for name, array in vars(by_step).items()}), state)
         states.append(state)
     out = policy.outcome(perception, torch.stack(states).flatten(0, 1))
-    return type(out)(**{name: value.unflatten(0, (steps, count)) for name, value in vars(out).items()})
+    return out.map(lambda array: array.unflatten(0, (steps, count)))
 
 
 def train(config: Config, out: Path, resume: bool = False) -> Path:

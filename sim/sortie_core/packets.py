@@ -18,8 +18,10 @@ One policy tick is a sequence of radio rounds. Round 0 is a beacon, sent at ever
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 HEADER_BYTES = 8
 """sender (2), tick (4), round (1) and payload length (1), as they would be packed on a radio."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from sortie_core.config import load_config
 from sortie_core.layout import sample_layout
 from sortie_core.observation import Observation, observe
@@ -53,7 +54,9 @@ def test_permuting_agents_permutes_outputs(policy: LGTCPolicy, scene: tuple) -> 
 def test_permuting_consumers_permutes_attention(policy: LGTCPolicy, scene: tuple) -> None:
     seen, linked, memory = scene
     order = torch.randperm(M, generator=torch.Generator().manual_seed(2))
-    consumers = {name: getattr(seen, name)[:, order] for name in ("consumers", "consumer_mask", "consumer_position", "need")}
+    consumers = {
+        name: getattr(seen, name)[:, order] for name in ("consumers", "consumer_mask", "consumer_position", "need")
+    }
     with torch.no_grad():
         plain = policy(seen, linked, memory)
         other = policy(Observation(**(vars(seen) | consumers)), linked, memory)
@@ -158,7 +161,9 @@ def test_consensus_bound_holds_where_attention_is_soft(policy: LGTCPolicy) -> No
         c = contraction.contraction_rate(cell).item()
         taps = shift_taps(support, inputs, CONFIG.policy.hops)
         d_u = (taps[:, :, None] - taps[:, None]).abs().max().item()
-        gain = 2 * contraction.filter_gain(cell.input_gate) + _opening(cell, taps) * contraction.filter_gain(cell.target)
+        gain = 2 * contraction.filter_gain(cell.input_gate) + _opening(cell, taps) * contraction.filter_gain(
+            cell.target
+        )
         eps = 2 * (support[:, :, None] - support[:, None]).abs().sum(-1).max().item()
         couplings = (contraction.coupling_gain(cell) + 2 * contraction.gate_gain(cell)).max().item()
     assert c > 0

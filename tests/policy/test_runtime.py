@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from sortie_core.comm_graph import adjacency
-from sortie_core.config import Config, UserError, load_config
+from sortie_core.config import Config, load_config
 from sortie_core.observation import observation
 from sortie_core.packets import Consumers, LocalView, Packet, n_rounds
 from sortie_policy import checkpoint
@@ -46,7 +47,9 @@ def write(path: Path, config: Config, policy: LGTCPolicy, **metadata: object) ->
 
 def wandering_team(seed: int, steps: int, half_m: float) -> dict[str, np.ndarray]:
     random = np.random.default_rng(seed)
-    position = np.clip(random.uniform(-half_m, half_m, (1, N, 2)) + random.normal(0, 0.4, (steps, N, 2)).cumsum(0), -9, 9)
+    position = np.clip(
+        random.uniform(-half_m, half_m, (1, N, 2)) + random.normal(0, 0.4, (steps, N, 2)).cumsum(0), -9, 9
+    )
     return {
         "position": position.astype(np.float32),
         "velocity": random.normal(0, 1, (steps, N, 2)).astype(np.float32),
@@ -66,9 +69,10 @@ def exchange(runtimes: list[AgentRuntime], views: list[LocalView], links: list[n
     assert packets == [None] * N
 
 
-@pytest.mark.parametrize("integrator", ["exact", "fused"])
-@pytest.mark.parametrize("hops", [1, 2, 3])
-@pytest.mark.parametrize("loss", [0.0, 0.3])
+@pytest.mark.parametrize(
+    ("hops", "integrator", "loss"),
+    [(1, "exact", 0.3), (2, "exact", 0.0), (2, "exact", 0.3), (2, "fused", 0.0), (3, "exact", 0.3)],
+)
 def test_packets_give_the_batched_forward_pass(tmp_path: Path, hops: int, integrator: str, loss: float) -> None:
     config = configured(f"policy.hops={hops}", f"policy.integrator={integrator}")
     policy = restless_policy(config)
@@ -82,8 +86,8 @@ def test_packets_give_the_batched_forward_pass(tmp_path: Path, hops: int, integr
         graph = adjacency(team["position"][t][None], alive, config.comm.radius_m)[0]
         edges.add(graph.tobytes())
         links = [graph & (random.random((N, N)) >= loss) for _ in range(n_rounds(t, 1, hops))]
-        # An intention counts only where the beacon, with stock and position, was heard; a tap of the cell only where the
-        # attention that weighs it was.
+        # An intention counts only where the beacon, with stock and position, was heard; a tap of the cell only where
+        # the attention that weighs it was.
         for r in range(hops + 1, 2 * hops + 2):
             links[r] = links[r] & links[0 if r < hops + 3 else hops + 2]
         active = np.arange(M) != (t // 10) % M

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from sortie_train import losses
 
 
