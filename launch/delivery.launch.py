@@ -66,7 +66,7 @@ def _bring_up(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     folder = Path(out).resolve() if out else None
     return [
         action
-        for node in fleet(config, Path(config_file).resolve(), changes, folder, autostart=True)
+        for node in fleet(config, Path(config_file).resolve(), changes, folder)
         for action in _actions(node)
     ]
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from sortie_bringup.mission_observer import MissionObserver
     from sortie_core.config import Config
-    from sortie_interfaces.action import Mission
 
 _ROWS = (
     ("delivered", "delivered_fraction", "{:.1%}"),
@@ -63,14 +63,17 @@ class LiveLine:
         """Take it away."""
         self._progress.stop()
 
-    def update(self, feedback: Mission.Feedback) -> None:
-        """Show the newest feedback."""
+    def update(self, observer: MissionObserver) -> None:
+        """Show the newest that is known."""
+        if observer.status is None:
+            return
+        stamp, packets = observer.status.header.stamp, observer.radio.messages_sent if observer.radio else 0
         figures = (
-            f"{feedback.mission_time:5.1f} / {self._duration_s:g} s  "
-            f"{feedback.messages_sent:,} packets  {len(feedback.faults)} faults"
+            f"{stamp.sec + stamp.nanosec * 1e-9:5.1f} / {self._duration_s:g} s  "
+            f"{packets:,} packets  {len(observer.faults)} faults"
         )
         self._progress.update(
-            self._task, description="flying", completed=feedback.delivered_fraction, figures=figures
+            self._task, description="flying", completed=observer.status.delivered_fraction, figures=figures
         )
 
 

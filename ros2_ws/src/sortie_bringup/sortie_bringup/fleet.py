@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from sortie_core.config import Config
 
+MANAGER = "mission_node"
+"""Executable of the process that flies the mission; it ends with the mission, and its exit code is the outcome."""
 Value = str | bool | int | list[str]
 
 
@@ -52,8 +54,6 @@ def fleet(
     config_file: str | Path,
     overrides: Sequence[str] = (),
     out: str | Path | None = None,
-    *,
-    autostart: bool,
 ) -> list[NodeDescription]:
     """The processes of one mission.
 
@@ -62,18 +62,17 @@ def fleet(
         config_file: what every node reads for itself.
         overrides: strings ``section.key=value``.
         out: where the mission's manager writes; None for nowhere.
-        autostart: the manager flies one mission by itself and exits, instead of waiting for a client of its action.
 
     Returns:
         World, radio, safety gate, manager, and the agents: ros.agents_per_process of them to a process.
     """
     common: dict[str, Value] = {"config_file": str(config_file), "overrides": list(overrides) or [""]}
-    manager = common | {"out": "" if out is None else str(out), "autostart": autostart}
+    manager = common | {"out": "" if out is None else str(out), "autostart": True}
     infrastructure = [
         NodeDescription("sortie_nodes", "world_node", "world", "/", common),
         NodeDescription("sortie_nodes", "comm_relay_node", "comm_relay", "/", common),
         NodeDescription("sortie_flight", "safety_node", "safety_gate", "/", common),
-        NodeDescription("sortie_nodes", "mission_node", "mission", "/", manager),
+        NodeDescription("sortie_nodes", MANAGER, "mission", "/", manager),
     ]
     n_agents, size = config.team.n_agents, config.ros.agents_per_process
     groups = [tuple(range(first, min(first + size, n_agents))) for first in range(0, n_agents, size)]

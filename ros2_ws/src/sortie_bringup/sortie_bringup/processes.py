@@ -92,8 +92,8 @@ class ProcessGroup:
         self._running = [entry for entry in self._running if entry not in over]
         return [(node, process.returncode) for node, process in over]
 
-    def stop(self) -> list[tuple[NodeDescription, int]]:
-        """End all processes; those that ended otherwise than cleanly, with their exit codes."""
+    def stop(self) -> list[tuple[NodeDescription, str]]:
+        """End all processes; those that ended otherwise than cleanly, and how."""
         for number, patience_s in _PATIENCE_S:
             alive = [process for _, process in self._running if process.poll() is None]
             for process in alive:
@@ -106,7 +106,14 @@ class ProcessGroup:
                     continue
         for reader in self._readers:
             reader.join(1.0)
-        return [(node, process.returncode) for node, process in self._running if process.returncode != 0]
+        # One that was just about to end by itself may take the signal as the system means it.
+        clean = (0, -signal.SIGINT)
+        return [(node, describe(process.returncode)) for node, process in self._running if process.returncode not in clean]
+
+
+def describe(exit_code: int) -> str:
+    """An exit code as `subprocess` has it, for people."""
+    return f"signal {signal.Signals(-exit_code).name}" if exit_code < 0 else f"exit code {exit_code}"
 
 
 def _signal(process: subprocess.Popen[str], number: int) -> None:

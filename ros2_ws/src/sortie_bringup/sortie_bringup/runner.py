@@ -13,24 +13,23 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 from rich.markup import escape
 
 from sortie_bringup.display import LiveLine, draw, outcome_table
-from sortie_bringup.fleet import check, fleet
-from sortie_bringup.processes import ProcessGroup
+from sortie_bringup.fleet import MANAGER, check, fleet
+from sortie_bringup.processes import ProcessGroup, describe
 from sortie_core.config import Config, UserError, load_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sortie_bringup.mission_client import MissionClient
-
 SUCCEEDED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
 
+_POLL_S = 0.05
 _CHILD_DEFAULTS = {
     # The team shares this machine's cores; threads of one node would only take them from the others.
     "OMP_NUM_THREADS": "1",
@@ -89,60 +88,55 @@ def _fly(options: argparse.Namespace, config: Config, overrides: list[str], cons
         os.environ["ROS_DOMAIN_ID"] = str(free_domain())
     processes = ProcessGroup(lambda label, line: console.print(f"[cyan]\\[{label}][/cyan] {escape(line)}"))
     try:
-        for node in fleet(config, Path(options.config).resolve(), overrides, folder, autostart=False):
+        for node in fleet(config, Path(options.config).resolve(), overrides, folder):
             processes.start(node)
         with LiveLine(console, config.task.duration_s, quiet=options.json) as line:
-            success, summary = _follow(config, processes, line)
+            exit_code = _follow(processes, line)
     finally:
-        for node, exit_code in processes.stop():
-            console.print(f"{node.label} did not end cleanly: {_how(exit_code)}")
-    if "error" in summary:
-        raise RunnerError(summary["error"])
+        for node, how in processes.stop():
+            console.print(f"{node.label} did not end cleanly: {how}")
+    summary_file = folder / "summary.json"
+    if not summary_file.exists():
+        raise RunnerError("the mission could not be flown; the reason is above")
+    summary = json.loads(summary_file.read_text(encoding="utf-8"))
     plot = draw(folder, config)
     if options.json:
         print(json.dumps(summary, indent=2))
     else:
-        Console().print(outcome_table(summary, success=success))
+        Console().print(outcome_table(summary, success=exit_code == SUCCEEDED))
         Console(soft_wrap=True).print(f"{folder}: summary.json, trajectory.npz, config.yaml, {plot.name}")
-    return SUCCEEDED if success else FAILED
+    return exit_code
 
 
-def _follow(config: Config, processes: ProcessGroup, line: LiveLine) -> tuple[bool, dict[str, Any]]:
-    """Spin until the mission is over; returns whether it succeeded, and its summary.
+def _follow(processes: ProcessGroup, line: LiveLine) -> int:
+    """Spin until the mission's manager has ended; returns its exit code.
 
     Raises:
-        RunnerError: a process without which no mission can go on has ended.
+        RunnerError: another process without which no mission can go on has ended.
     """
     # Imported while the children start, which takes them longer.
     import rclpy
     from rclpy.experimental import EventsExecutor
     from rclpy.signals import SignalHandlerOptions
 
-    from sortie_bringup.mission_client import MissionClient
+    from sortie_bringup.mission_observer import MissionObserver
 
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
-        client = MissionClient(config.seed)
+        observer = MissionObserver()
         executor = EventsExecutor()
-        executor.add_node(client)
-        while client.summary is None:
-            executor.spin_once(timeout_sec=0.05)
-            client.poll()
-            _look_after(processes, client)
-            if client.feedback:
-                line.update(client.feedback)
-        return client.success, client.summary
+        executor.add_node(observer)
+        while True:
+            executor.spin_once(timeout_sec=_POLL_S)
+            line.update(observer)
+            for node, exit_code in processes.ended():
+                if node.executable == MANAGER and exit_code in (SUCCEEDED, FAILED, BAD_INPUT):
+                    return exit_code
+                if not node.drones:
+                    raise RunnerError(f"{node.label} ended with {describe(exit_code)}; no mission goes on without it")
+                observer.report_exit(node.drones, describe(exit_code))
     finally:
         rclpy.try_shutdown()
-
-
-def _look_after(processes: ProcessGroup, client: MissionClient) -> None:
-    for node, exit_code in processes.ended():
-        if exit_code == BAD_INPUT:
-            raise UserError(f"{node.label} cannot work with what it was given; its message is above")
-        if not node.drones:
-            raise RunnerError(f"{node.label} ended with {_how(exit_code)}; no mission goes on without it")
-        client.report_exit(node.drones, exit_code)
 
 
 def free_domain() -> int:
@@ -161,10 +155,6 @@ def free_domain() -> int:
                 continue
             return domain
     raise UserError("no free DDS domain on this machine; end other ROS processes or set ROS_DOMAIN_ID")
-
-
-def _how(exit_code: int) -> str:
-    return f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -12,7 +12,6 @@ from nav_msgs.msg import Odometry
 from rosgraph_msgs.msg import Clock
 
 from sortie_flight.safety_gate import Intervention, SafetyGate, Stamped
-from sortie_interfaces.msg import Fault
 from sortie_nodes import qos
 from sortie_nodes.conversions import command_message, motion_of, seconds_of, stamp_of, velocity_from
 from sortie_nodes.managed_node import ManagedNode
@@ -27,7 +26,6 @@ class DroneChannel:
         command: velocity wanted.
         position: where it is.
         passed_s: mission time of the last setpoint.
-        lost: it takes no further part.
     """
 
     def __init__(self, gate: SafetyGate) -> None:
@@ -36,7 +34,6 @@ class DroneChannel:
         self.command: Stamped | None = None
         self.position: Stamped | None = None
         self.passed_s = float("-inf")
-        self.lost = False
 
 
 class SafetyNode(ManagedNode):
@@ -55,19 +52,16 @@ class SafetyNode(ManagedNode):
         super().__init__("safety_gate", **options)
         self._setpoints = []
         for k in range(self.config.team.n_agents):
-            self.hear(Odometry, f"drone_{k}/odom", partial(self._on_odometry, k), qos.TICK_STATE)
-            self.hear(TwistStamped, f"drone_{k}/cmd_vel", partial(self._on_command, k), qos.COMMAND)
-            self._setpoints.append(self.speak(TwistStamped, f"drone_{k}/setpoint", qos.COMMAND))
+            self.hear(Odometry, f"drone_{k}/odom", partial(self._on_odometry, k), qos.TICK_STATE, drone=k)
+            self.hear(TwistStamped, f"drone_{k}/cmd_vel", partial(self._on_command, k), qos.COMMAND, drone=k)
+            self._setpoints.append(self.speak(TwistStamped, f"drone_{k}/setpoint", qos.COMMAND, drone=k))
         self.hear(Clock, "/clock", self._on_clock, qos.CLOCK)
-        self.create_subscription(Fault, "faults", self._on_fault, qos.FAULTS)
+        self.follow_faults()
         self.begin()
 
     def begin(self) -> None:
         """Start every gate from hover."""
-        lost = [channel.lost for channel in getattr(self, "_channels", ())]
         self._channels = [DroneChannel(SafetyGate(self.config)) for _ in range(self.config.team.n_agents)]
-        for channel, gone in zip(self._channels, lost, strict=False):
-            channel.lost = gone
 
     def vital_signs(self) -> dict[str, object]:
         """Interventions of all gates by reason."""
@@ -87,7 +81,7 @@ class SafetyNode(ManagedNode):
     def _pass_on(self, drone: int) -> None:
         """Publish a setpoint if there is a new command and the position that belongs to it."""
         channel = self._channels[drone]
-        if not channel.command or not channel.position or channel.lost:
+        if not channel.command or not channel.position or drone in self.lost:
             return
         if channel.position.time_s >= channel.command.time_s > channel.passed_s:
             self._publish(drone, channel.command.time_s)
@@ -98,12 +92,12 @@ class SafetyNode(ManagedNode):
             return
         for drone, channel in enumerate(self._channels):
             heard_s = channel.command.time_s if channel.command else 0.0
-            if channel.lost or now_s - heard_s > limits.stale_after_s:
+            if drone in self.lost or now_s - heard_s > limits.stale_after_s:
                 self._publish(drone, now_s)
-            if not channel.lost and now_s - heard_s > limits.land_after_s:
+            if drone not in self.lost and now_s - heard_s > limits.land_after_s:
                 text = f"drone {drone} got no command for {now_s - heard_s:.1f} s and is landed"
                 self.report_fault("landing", drone, text, lost=True)
-                self._lose(drone)
+                self.lose(drone)
 
     def _publish(self, drone: int, now_s: float) -> None:
         channel = self._channels[drone]
@@ -112,14 +106,9 @@ class SafetyNode(ManagedNode):
         tick = round(now_s / self.config.world.dt_s)
         self._setpoints[drone].publish(command_message(velocity, stamp_of(tick, self.config.world.dt_s)))
 
-    def _on_fault(self, message: Fault) -> None:
-        if message.lost and message.drone >= 0:
-            self._lose(message.drone)
-
-    def _lose(self, drone: int) -> None:
+    def on_lost(self, drone: int) -> None:
         """Hover from now on, and land once the silence has lasted."""
         channel = self._channels[drone]
-        channel.lost = True
         if channel.command:
             channel.command = Stamped(channel.command.time_s, np.zeros(3))
 

@@ -91,7 +91,7 @@ class AgentNode(ManagedNode):
         self._report = self.speak(AgentReport, "report", qos.REPORT, subscriptions=0)
 
     def _reset(self) -> None:
-        self._clock = ComputeClock()
+        self._compute = ComputeClock()
         self._inputs: dict[int, dict[type, Any]] = {}
         self._frames: dict[tuple[int, int], Frame] = {}
         self._tick, self._round, self._stamp = -1, -1, None
@@ -116,10 +116,10 @@ class AgentNode(ManagedNode):
             AgentReport(
                 drone=self.index,
                 contraction_rate=float(self._runtime.contraction_rate),
-                ticks_completed=len(self._clock.compute_s),
+                ticks_completed=len(self._compute.compute_s),
                 ticks_abandoned=self._abandoned,
-                compute=self._clock.compute_s,
-                cpu=self._clock.cpu_s,
+                compute=self._compute.compute_s,
+                cpu=self._compute.cpu_s,
             )
         )
 
@@ -130,12 +130,12 @@ class AgentNode(ManagedNode):
     def vital_signs(self) -> dict[str, object]:
         """How fast ticks are computed."""
         signs: dict[str, object] = {
-            "ticks_completed": len(self._clock.compute_s),
+            "ticks_completed": len(self._compute.compute_s),
             "ticks_abandoned": self._abandoned,
             "contraction_rate_per_s": self._runtime.contraction_rate if self._runtime else "",
         }
-        if self._clock.compute_s:
-            for share, value in zip((50, 95, 99), np.percentile(self._clock.compute_s, (50, 95, 99)), strict=True):
+        if self._compute.compute_s:
+            for share, value in zip((50, 95, 99), np.percentile(self._compute.compute_s, (50, 95, 99)), strict=True):
                 signs[f"tick_ms_p{share}"] = round(1e3 * float(value), 3)
         return signs
 
@@ -159,8 +159,8 @@ class AgentNode(ManagedNode):
             return
         if self._stamp is not None:
             self._abandoned += 1
-            self._clock.close_tick(keep=False)
-        with self._clock:
+            self._compute.close_tick(keep=False)
+        with self._compute:
             view = local_view(inputs[Odometry], inputs[Stock], inputs[ConsumerArray], self.config)
             self._tick, self._round, self._stamp = tick, 0, inputs[Stock].header.stamp
             self._inputs = {later: parts for later, parts in self._inputs.items() if later > tick}
@@ -176,7 +176,7 @@ class AgentNode(ManagedNode):
     def _close_rounds(self) -> None:
         """Go as far as the frames that are there allow; a frame may come before its tick has begun here."""
         while self._stamp is not None and (frame := self._frames.pop((self._tick, self._round), None)):
-            with self._clock:
+            with self._compute:
                 packet = self._runtime.finish_round([packet_from(each) for each in frame.packets])
                 if packet is None:
                     self._decide(self._stamp)
@@ -184,7 +184,7 @@ class AgentNode(ManagedNode):
                     self._round += 1
                     self._send(packet)
             if self._stamp is None:
-                self._clock.close_tick(keep=True)
+                self._compute.close_tick(keep=True)
 
     def _decide(self, stamp: Time) -> None:
         decision = self._runtime.decision

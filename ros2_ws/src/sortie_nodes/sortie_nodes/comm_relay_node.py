@@ -11,7 +11,7 @@ import numpy as np
 from nav_msgs.msg import Odometry
 
 from sortie_core.packets import n_rounds
-from sortie_interfaces.msg import Fault, Frame, RadioStatistics, WorldStatus
+from sortie_interfaces.msg import Frame, RadioStatistics, WorldStatus
 from sortie_interfaces.msg import Packet as PacketMsg
 from sortie_nodes import qos
 from sortie_nodes.conversions import (
@@ -73,13 +73,12 @@ class CommRelayNode(ManagedNode):
         self._patience_s = ros.command_timeout_s if ros.lockstep else comm.frame_timeout_s
         self._receivers = []
         for k in range(self._n_agents):
-            self.hear(Odometry, f"drone_{k}/odom", partial(self._on_odometry, k), qos.TICK_STATE)
-            self.hear(PacketMsg, f"drone_{k}/comm/tx", self._on_packet, qos.RADIO)
-            self._receivers.append(self.speak(Frame, f"drone_{k}/comm/rx", qos.RADIO))
+            self.hear(Odometry, f"drone_{k}/odom", partial(self._on_odometry, k), qos.TICK_STATE, drone=k)
+            self.hear(PacketMsg, f"drone_{k}/comm/tx", self._on_packet, qos.RADIO, drone=k)
+            self._receivers.append(self.speak(Frame, f"drone_{k}/comm/rx", qos.RADIO, drone=k))
         self.hear(WorldStatus, "team_status", self._on_status, qos.TEAM_STATUS)
-        self.create_subscription(Fault, "faults", self._on_fault, qos.FAULTS)
+        self.follow_faults()
         self._statistics = self.speak(RadioStatistics, "radio_statistics", qos.TEAM_STATUS)
-        self._lost = np.zeros(self._n_agents, bool)
         self._timer = self.wall_timer(self._patience_s, self._close_overdue)
         self._timer.cancel()
         self.begin()
@@ -121,10 +120,9 @@ class CommRelayNode(ManagedNode):
         self._scene(message.tick).alive = np.array(message.alive, bool)
         self._close_complete()
 
-    def _on_fault(self, message: Fault) -> None:
-        if message.lost and message.drone >= 0:
-            self._lost[message.drone] = True
-            self._close_complete()
+    def on_lost(self, drone: int) -> None:
+        """Nobody waits for it any more."""
+        self._close_complete()
 
     def _on_packet(self, message: PacketMsg) -> None:
         packet = packet_from(message)
@@ -156,22 +154,29 @@ class CommRelayNode(ManagedNode):
             for drone in np.flatnonzero(self._silent(at)) if self.config.ros.lockstep else ():
                 text = f"drone {drone} sent nothing in round {at[1]} of tick {at[0]} for {self._patience_s} s"
                 self.report_fault("silent", int(drone), text, lost=True)
-                self._lost[drone] = True
-            self._close(at)
+                self.lose(int(drone))
+            if at in self._open:
+                self._close(at)
         self._arm()
 
     def _silent(self, at: tuple[int, int]) -> NDArray[np.bool_]:
         """[N] who is expected to send and has not."""
-        expected = self._scene(at[0]).alive & ~self._lost
+        expected = self._hearing(at[0])
         expected[list(self._open[at])] = False
         return expected
+
+    def _hearing(self, tick: int) -> NDArray[np.bool_]:
+        """[N] who takes part in the rounds of a tick."""
+        alive = self._scene(tick).alive.copy()
+        alive[list(self.lost)] = False
+        return alive
 
     def _close(self, at: tuple[int, int]) -> None:
         tick, round_ = at
         packets, scene = self._open.pop(at), self._scene(tick)
         del self._deadline_s[at]
         self._closed.add(at)
-        hears = scene.alive & ~self._lost
+        hears = self._hearing(tick)
         heard = self._radio.exchange(tick, round_, packets, scene.position, hears)
         messages: dict[int, PacketMsg] = {}
         for drone, landed in enumerate(heard):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
+from collections.abc import Callable  # noqa: TC003
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -16,14 +18,38 @@ from sortie_nodes import qos
 from sortie_nodes.params import declare_config
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rclpy.publisher import Publisher
     from rclpy.qos import QoSProfile
     from rclpy.timer import Timer
 
 _DIAGNOSTICS_PERIOD_S = 1.0
 _LINK_POLL_S = 0.01
+_LINK_PATIENCE_S = 1.0
+"""How long one attempt to become active waits for links; the mission's manager tries again."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """Something that a topic must have before its node is active.
+
+    Attributes:
+        topic: full name.
+        side: what is counted.
+        count: how many there are.
+        wanted: how many there must be.
+        drone: the drone that it leads to; such a link is not waited for once the drone is lost.
+        by_drones: every drone is one of those wanted, as long as it is not lost.
+    """
+
+    topic: str
+    side: str
+    count: Callable[[], int]
+    wanted: int
+    drone: int | None
+    by_drones: bool
+
+    def __str__(self) -> str:
+        return f"{self.topic} ({self.count()} of {self.wanted} {self.side})"
 
 
 class ManagedNode(LifecycleNode):
@@ -42,7 +68,8 @@ class ManagedNode(LifecycleNode):
         super().__init__(name, **options)
         self.config = declare_config(self)
         self.active = False
-        self._links: list[tuple[str, str, Callable[[], int], int]] = []
+        self.lost: set[int] = set()
+        self._links: list[Link] = []
         self._diagnostics = self.create_publisher(DiagnosticArray, self.team_topic("diagnostics"), qos.DIAGNOSTICS)
         self._faults = self.create_publisher(Fault, self.team_topic("faults"), qos.FAULTS)
         self.wall_timer(_DIAGNOSTICS_PERIOD_S, self._publish_vital_signs)
@@ -76,16 +103,35 @@ class ManagedNode(LifecycleNode):
         return f"{team}/{topic}"
 
     def hear(
-        self, kind: type, topic: str, callback: Callable[[Any], None], profile: QoSProfile, publishers: int = 1
+        self,
+        kind: type,
+        topic: str,
+        callback: Callable[[Any], None],
+        profile: QoSProfile,
+        publishers: int = 1,
+        drone: int | None = None,
     ) -> None:
         """Subscribe to a topic that must have so many publishers before this node is active."""
         subscription = self.create_subscription(kind, topic, callback, profile)
-        self._links.append((subscription.topic_name, "publishers", subscription.get_publisher_count, publishers))
+        self._links.append(
+            Link(subscription.topic_name, "publishers", subscription.get_publisher_count, publishers, drone, False)
+        )
 
-    def speak(self, kind: type, topic: str, profile: QoSProfile, subscriptions: int = 1) -> Publisher:
+    def speak(
+        self,
+        kind: type,
+        topic: str,
+        profile: QoSProfile,
+        subscriptions: int = 1,
+        drone: int | None = None,
+        *,
+        by_drones: bool = False,
+    ) -> Publisher:
         """Make the publisher of a topic that must have so many subscriptions before this node is active."""
         publisher = self.create_publisher(kind, topic, profile)
-        self._links.append((publisher.topic_name, "subscriptions", publisher.get_subscription_count, subscriptions))
+        self._links.append(
+            Link(publisher.topic_name, "subscriptions", publisher.get_subscription_count, subscriptions, drone, by_drones)
+        )
         return publisher
 
     def wall_timer(self, period_s: float, callback: Callable[[], None]) -> Timer:
@@ -96,6 +142,23 @@ class ManagedNode(LifecycleNode):
         """Tell everyone of a fault; see Fault.msg."""
         self.get_logger().warning(text)
         self._faults.publish(Fault(kind=kind, drone=drone, lost=lost, text=text))
+
+    def follow_faults(self) -> None:
+        """Keep `lost` up to date, from whoever reports a drone as lost."""
+        self.create_subscription(Fault, self.team_topic("faults"), self._on_fault, qos.FAULTS)
+
+    def on_lost(self, drone: int) -> None:
+        """A drone has just been added to `lost`."""
+
+    def lose(self, drone: int) -> None:
+        """Count a drone as lost from now on."""
+        if drone not in self.lost:
+            self.lost.add(drone)
+            self.on_lost(drone)
+
+    def _on_fault(self, message: Fault) -> None:
+        if message.lost and message.drone >= 0:
+            self.lose(message.drone)
 
     # Lifecycle.
 
@@ -109,12 +172,12 @@ class ManagedNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Wait for the links, then start."""
-        deadline_s = time.monotonic() + self.config.ros.ready_timeout_s
+        """Start if the links stand."""
+        deadline_s = time.monotonic() + _LINK_PATIENCE_S
         # The middleware's own threads keep the counts, so waiting here does not keep them from rising.
         while missing := self._missing_links():
             if time.monotonic() > deadline_s:
-                self.get_logger().error(f"not linked after {self.config.ros.ready_timeout_s} s: {', '.join(missing)}")
+                self.get_logger().info(f"waiting for the other ends of {', '.join(map(str, missing))}")
                 return TransitionCallbackReturn.FAILURE
             time.sleep(_LINK_POLL_S)
         self.begin()
@@ -139,8 +202,13 @@ class ManagedNode(LifecycleNode):
         self.release()
         return TransitionCallbackReturn.SUCCESS
 
-    def _missing_links(self) -> list[str]:
-        return [f"{topic} has {count()} of {wanted} {side}" for topic, side, count, wanted in self._links if count() < wanted]
+    def _missing_links(self) -> list[Link]:
+        gone = len(self.lost)
+        return [
+            link
+            for link in self._links
+            if link.drone not in self.lost and link.count() < link.wanted - gone * link.by_drones
+        ]
 
     def _publish_vital_signs(self) -> None:
         values = [KeyValue(key=key, value=str(value)) for key, value in self.vital_signs().items()]

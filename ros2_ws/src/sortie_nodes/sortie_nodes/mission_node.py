@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
-from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -34,10 +34,21 @@ if TYPE_CHECKING:
     Script = Generator[None, None, Any]
 
 _POLL_S = 0.02
+_ANSWER_S = 0.5
+"""After so long without an answer the question is taken as lost; discovery can be that one-sided for a while."""
 _FAREWELL_S = 3.0
 """How long nodes may take to report and to stop after a mission."""
 _FEEDBACK_PERIOD_S = 0.1
 """Wall clock."""
+
+
+_STEPS = {
+    Transition.TRANSITION_CONFIGURE: (State.PRIMARY_STATE_UNCONFIGURED, State.PRIMARY_STATE_INACTIVE),
+    Transition.TRANSITION_ACTIVATE: (State.PRIMARY_STATE_INACTIVE, State.PRIMARY_STATE_ACTIVE),
+    Transition.TRANSITION_DEACTIVATE: (State.PRIMARY_STATE_ACTIVE, State.PRIMARY_STATE_INACTIVE),
+    Transition.TRANSITION_CLEANUP: (State.PRIMARY_STATE_INACTIVE, State.PRIMARY_STATE_UNCONFIGURED),
+}
+"""Where each transition starts and ends."""
 
 
 class MissionError(Exception):
@@ -52,11 +63,15 @@ class Managed:
         name: fully qualified.
         drone: whose node it is; None for those that every mission needs.
         change: its lifecycle service.
+        look: the service that tells its state.
+        state: what that is, as far as the manager knows; a transition that does not start there would end the node.
     """
 
     name: str
     drone: int | None
     change: Client
+    look: Client
+    state: int = State.PRIMARY_STATE_UNCONFIGURED
 
 
 class MissionNode(Node):
@@ -106,7 +121,8 @@ class MissionNode(Node):
             self._script = None
 
     def _manage(self, name: str, drone: int | None) -> Managed:
-        return Managed(name, drone, self.create_client(ChangeState, f"{name}/change_state"))
+        change = self.create_client(ChangeState, f"{name}/change_state")
+        return Managed(name, drone, change, self.create_client(GetState, f"{name}/get_state"))
 
     def _subscribe(self) -> None:
         self.create_subscription(WorldStatus, "team_status", self._on_status, qos.TEAM_STATUS)
@@ -216,10 +232,12 @@ class MissionNode(Node):
             silent = [node.name for node in self._living() if not self._answers(node)]
             raise MissionError(f"not up after {timeout_s} s (ros.ready_timeout_s): {', '.join(silent)}")
         found_s = time.monotonic() - began_s
-        for transition, verb in (("CONFIGURE", "configured"), ("ACTIVATE", "activated")):
-            failed = yield from self._change(getattr(Transition, f"TRANSITION_{transition}"), 2 * timeout_s)
-            if failed:
-                raise MissionError(f"could not be {verb}, see their messages above: {', '.join(failed)}")
+        if failed := (yield from self._change(Transition.TRANSITION_CONFIGURE, timeout_s)):
+            raise MissionError(f"could not be configured, see their messages above: {', '.join(failed)}")
+        # Each attempt to become active waits for links only so long, to hear of lost drones in between.
+        while failed := (yield from self._change(Transition.TRANSITION_ACTIVATE, timeout_s)):
+            if time.monotonic() > began_s + timeout_s:
+                raise MissionError(f"not active after {timeout_s} s (ros.ready_timeout_s): {', '.join(failed)}")
         ready_s = time.monotonic() - began_s
         self.get_logger().info(f"{len(self._living())} nodes found in {found_s:.1f} s, ready in {ready_s:.1f} s")
 
@@ -230,26 +248,40 @@ class MissionNode(Node):
 
     @staticmethod
     def _answers(node: Managed) -> bool:
-        return node.change.service_is_ready()
+        return node.change.service_is_ready() and node.look.service_is_ready()
 
     def _change(self, transition: int, timeout_s: float) -> Script:
         """Put all living nodes through a transition; the names of those that did not follow."""
+        start, end = _STEPS[transition]
         request = ChangeState.Request()
         request.transition.id = transition
-        asked = [(node, node.change.call_async(request)) for node in self._living() if self._answers(node)]
+        nodes = [node for node in self._living() if node.state == start and self._answers(node)]
+        asked = {node.name: node.change.call_async(request) for node in nodes}
 
-        def settled() -> bool:
-            return all(future.done() or node not in self._living() for node, future in asked)
+        def unanswered() -> list[Managed]:
+            return [node for node in nodes if not asked[node.name].done() and node in self._living()]
 
-        yield from self._until(settled, timeout_s)
-        done = [node.name for node, future in asked if future.done() and future.result().success]
-        return [node.name for node, _ in asked if node.name not in done and node in self._living()]
+        deadline_s = time.monotonic() + timeout_s
+        while not (yield from self._until(lambda: not unanswered(), _ANSWER_S)) and time.monotonic() < deadline_s:
+            # An answer may be lost where the other side has not found this one yet, though it found the question; a
+            # node asked for its state answers once its transition is over.
+            for node in unanswered():
+                asked[node.name] = node.look.call_async(GetState.Request())
+        for node in nodes:
+            answer = asked[node.name].result() if asked[node.name].done() else None
+            if isinstance(answer, GetState.Response):
+                node.state = answer.current_state.id
+            elif answer is not None and answer.success:
+                node.state = end
+        return [node.name for node in nodes if node.state != end and node in self._living()]
 
     def _start_world(self, seed: int, limit_s: float) -> Script:
         answer = self._start.call_async(StartWorld.Request(seed=seed, time_limit=limit_s))
-        if not (yield from self._until(answer.done, self.config.ros.ready_timeout_s)):
+        record = self._record
+        # The first tick is as good as an answer.
+        if not (yield from self._until(lambda: answer.done() or record.status, self.config.ros.ready_timeout_s)):
             raise MissionError("the world did not start")
-        if not answer.result().success:
+        if answer.done() and not answer.result().success:
             raise MissionError(answer.result().message)
 
     def _follow(self, goal: ServerGoalHandle | None) -> Script:

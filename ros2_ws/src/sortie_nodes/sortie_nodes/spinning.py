@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import TYPE_CHECKING
 
 import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.experimental import EventsExecutor
+from rclpy.signals import SignalHandlerOptions
 
 from sortie_core.config import UserError
 
@@ -30,7 +31,11 @@ def run(make_nodes: Callable[[], Iterable[Node]], args: Sequence[str] | None = N
     Returns:
         The exit code of the process.
     """
-    rclpy.init(args=args)
+    # Signals end the loop between two callbacks, where none is left in the middle of publishing.
+    stopped: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: stopped.append(number))
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     nodes: list[Node] = []
     try:
         for node in make_nodes():
@@ -39,11 +44,10 @@ def run(make_nodes: Callable[[], Iterable[Node]], args: Sequence[str] | None = N
         for node in nodes:
             executor.add_node(node)
         # spin() of this executor runs no callback in some builds; spin_once does, at the same cost.
-        while rclpy.ok() and (code := _exit_code(nodes)) is None:
+        code = None
+        while rclpy.ok() and not stopped and (code := _exit_code(nodes)) is None:
             executor.spin_once(timeout_sec=0.1)
         return code or 0
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
     except UserError as error:
         print(error, file=sys.stderr)
         return BAD_INPUT

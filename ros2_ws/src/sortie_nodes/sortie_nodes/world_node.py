@@ -16,7 +16,7 @@ from visualization_msgs.msg import MarkerArray
 
 from sortie_core.config import UserError
 from sortie_core.packets import n_rounds
-from sortie_interfaces.msg import ConsumerArray, Fault, Stock, WorldStatus
+from sortie_interfaces.msg import ConsumerArray, Stock, WorldStatus
 from sortie_interfaces.srv import StartWorld
 from sortie_nodes import qos
 from sortie_nodes.conversions import (
@@ -62,20 +62,19 @@ class WorldNode(ManagedNode):
         self._running = False
         self._clock_publisher = self.speak(Clock, "/clock", qos.CLOCK)
         self._status = self.speak(WorldStatus, "team_status", qos.TEAM_STATUS, _STATUS_READERS)
-        self._consumers = self.speak(ConsumerArray, "consumers", qos.TICK_STATE, n_agents)
+        self._consumers = self.speak(ConsumerArray, "consumers", qos.TICK_STATE, n_agents + 1, by_drones=True)
         self._markers = self.create_publisher(MarkerArray, "markers", qos.MARKERS)
         self._odometry, self._stock = [], []
         for k in range(n_agents):
-            self._odometry.append(self.speak(Odometry, f"drone_{k}/odom", qos.TICK_STATE, _ODOMETRY_READERS))
-            self._stock.append(self.speak(Stock, f"drone_{k}/stock", qos.TICK_STATE))
-            self.hear(TwistStamped, f"drone_{k}/setpoint", partial(self._on_setpoint, k), qos.COMMAND)
-        self.create_subscription(Fault, "faults", self._on_fault, qos.FAULTS)
+            self._odometry.append(self.speak(Odometry, f"drone_{k}/odom", qos.TICK_STATE, _ODOMETRY_READERS, k))
+            self._stock.append(self.speak(Stock, f"drone_{k}/stock", qos.TICK_STATE, drone=k))
+            self.hear(TwistStamped, f"drone_{k}/setpoint", partial(self._on_setpoint, k), qos.COMMAND, drone=k)
+        self.follow_faults()
         self.create_service(StartWorld, "~/start", self._on_start)
         period_s = _WATCH_PERIOD_S if self.config.ros.lockstep else self._dt_s / self.config.ros.real_time_factor
         self._timer = self.wall_timer(period_s, self._watch if self.config.ros.lockstep else self._pace)
         self._timer.cancel()
         self._period_s = period_s
-        self._lost: set[int] = set()
 
     # Lifecycle.
 
@@ -121,7 +120,7 @@ class WorldNode(ManagedNode):
         self._last_tick = min(self.config.n_steps, math.ceil(min(limit_s, 1e9) / self._dt_s))
         self._began_s = self._due_s = time.monotonic()
         self._velocity = np.zeros((self.config.team.n_agents, 3))
-        for drone in self._lost:
+        for drone in self.lost:
             self._world.fail_agent(drone)
         self._announce()
         self._timer.reset()
@@ -161,7 +160,7 @@ class WorldNode(ManagedNode):
         state = self._world.step(self._velocity[:, : self.config.task.dimensions])
         self._tick += 1
         for drone in np.flatnonzero(alive & ~state.alive[0]):
-            self._lost.add(int(drone))
+            self.lost.add(int(drone))
             text = f"drone {drone} failed at {self._tick * self._dt_s:.1f} s, as its layout has it"
             self.report_fault("failed", int(drone), text, lost=True)
         self._announce()
@@ -191,20 +190,14 @@ class WorldNode(ManagedNode):
             self._first_setpoint_s = min(self._first_setpoint_s, time.monotonic())
             self._advance_if_complete()
 
-    def _on_fault(self, message: Fault) -> None:
-        if message.lost and message.drone >= 0:
-            self._lose(message.drone)
-
-    def _lose(self, drone: int) -> None:
-        if drone in self._lost:
-            return
-        self._lost.add(drone)
+    def on_lost(self, drone: int) -> None:
+        """It hovers from now on, and nobody waits for it."""
         if self._running:
             self._world.fail_agent(drone)
             self._advance_if_complete()
 
     def _awaited(self) -> set[int]:
-        return set(np.flatnonzero(self._world.state.alive[0]).tolist()) - self._setpoints - self._lost
+        return set(np.flatnonzero(self._world.state.alive[0]).tolist()) - self._setpoints - self.lost
 
     def _advance_if_complete(self) -> None:
         if self.config.ros.lockstep and self._running and not self._awaited():
@@ -221,7 +214,7 @@ class WorldNode(ManagedNode):
             for drone in sorted(self._awaited()):
                 text = f"drone {drone} sent no setpoint for tick {self._tick} in {now_s - self._announced_s:.1f} s"
                 self.report_fault("silent", drone, text, lost=True)
-                self._lose(drone)
+                self.lose(drone)
 
     def _pace(self) -> None:
         """Real time: the wall clock ends the tick; lateness is counted, and the mission's clock waits."""
