@@ -1,0 +1,126 @@
+"""Training: guided, reproducible to the bit, resumable after a kill, and what it writes can be flown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sortie_core.config import Config, UserError, load_config
+from sortie_core.layout import sample_training_layout
+from sortie_policy.checkpoint import load_metadata, load_weights
+from sortie_policy.runtime import AgentRuntime
+from sortie_train.losses import log_probability
+from sortie_train.rollout import Collector
+from sortie_train.train_ippo import Schedule, Trainer, replay, train
+
+SMALL = [
+    "train.n_envs=6",
+    "train.decisions_per_rollout=5",
+    "train.total_steps=600",
+    "train.n_agents=[2,4]",
+    "train.n_consumers=[2,3]",
+    "train.n_resources=[1,2]",
+    "train.epochs=2",
+    "train.minibatches=2",
+    "train.checkpoint_every=2",
+    "expert.bank_layouts=4",
+    "policy.hidden=8",
+    "policy.mlp_width=16",
+    "policy.key_dim=8",
+    "task.duration_s=2.0",
+]
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    return load_config(Path(__file__).parents[2] / "configs" / "delivery.yaml", SMALL)
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the expert keeps its solutions."""
+    monkeypatch.chdir(tmp_path)
+
+
+def weights_of(path: Path) -> np.ndarray:
+    return np.concatenate([value.ravel() for value in load_weights(path).values()])
+
+
+def test_a_run_is_reproducible_and_resumes_after_a_kill_as_if_nothing_had_happened(config: Config) -> None:
+    first = weights_of(train(config, Path("first")))
+    again = weights_of(train(config, Path("again")))
+    assert np.array_equal(first, again)
+
+    killed = Trainer(config, Path("killed"), resume=False)
+    for _ in range(2):
+        killed.update()
+    killed.save()
+    killed.update()  # lost with the kill
+    del killed
+    resumed = weights_of(train(config, Path("killed"), resume=True))
+    assert np.array_equal(first, resumed)
+    other = train(config.override(["seed=2"]), Path("other"))
+    assert not np.array_equal(first, weights_of(other))
+
+    metadata = load_metadata(Path("first/policy.ckpt"))
+    assert (metadata["seed"], metadata["config"], metadata["updates"]) == (1, config, 4)
+    assert metadata["contraction_rate"] > 0
+    runtime = AgentRuntime.from_checkpoint(config.override(["policy.checkpoint=first/policy.ckpt"]), 0)
+    assert runtime.contraction_rate == metadata["contraction_rate"]
+    assert any(Path("first").glob("events.out.tfevents*"))
+
+
+def test_resuming_refuses_what_it_cannot_continue(config: Config) -> None:
+    with pytest.raises(UserError, match="nothing to resume"):
+        Trainer(config, Path("nowhere"), resume=True)
+    trainer = Trainer(config, Path("run"), resume=False)
+    trainer.save()
+    with pytest.raises(UserError, match="trained with configuration"):
+        Trainer(config.override(["train.learning_rate=0.1"]), Path("run"), resume=True)
+    state = Path("run/train_state.pt")
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(UserError, match="truncated or damaged"):
+        Trainer(config, Path("run"), resume=True)
+
+
+def test_replaying_a_rollout_gives_what_was_collected(config: Config) -> None:
+    """The update's pass over whole sequences must start from the very numbers that acting gave, or PPO's ratio is off."""
+    trainer = Trainer(config, Path("run"), resume=False)
+    with torch.no_grad():
+        trainer.policy.memory.weight.mul_(100.0)
+        trainer.collector.collect(trainer.policy, 1.0)
+        rollout = trainer.collector.collect(trainer.policy, 1.0)
+        out = replay(trainer.policy, rollout, torch.arange(config.train.n_envs))
+    assert rollout.ended.any(), "the rollout must cross ends of episodes"
+    torch.testing.assert_close(out.value, rollout.value, atol=1e-5, rtol=1e-5)
+    again = log_probability(out.log_choice, rollout.choice, out.correction, trainer.policy.log_std, rollout.drawn)
+    torch.testing.assert_close(again, rollout.log_probability, atol=1e-5, rtol=1e-5)
+
+
+def test_guidance_rewards_going_where_the_expert_says_and_fades(config: Config) -> None:
+    bank = sample_training_layout(config, range(6))
+    trainer = Trainer(config, Path("run"), resume=False)
+    near = np.zeros(bank.present.shape, np.int64)
+    guided = Collector(config, bank, near, 1).collect(trainer.policy, 1.0)
+    faded = Collector(config, bank, near, 1).collect(trainer.policy, 0.0)
+    nobody = Collector(config, bank, np.full_like(near, bank.demand.shape[1]), 1).collect(trainer.policy, 1.0)
+    assert guided.terms["guidance"] != 0
+    assert faded.terms["guidance"] == nobody.terms["guidance"] == 0
+    assert faded.terms["demand"] == guided.terms["demand"], "guidance changes the reward, not the world"
+    assert Schedule.at(0.5, config).guidance == 1
+    assert Schedule.at(0.85, config).guidance == pytest.approx(0.5)
+    assert Schedule.at(1.0, config).guidance == 0
+
+
+def test_learning_raises_what_is_delivered(config: Config) -> None:
+    """A small run on easy layouts improves; it would not if any sign in the loss were wrong."""
+    easy = config.override(
+        ["train.total_steps=60000", "train.n_envs=32", "train.decisions_per_rollout=10", "policy.mlp_width=32",
+         "train.n_agents=[3,3]", "train.n_consumers=[3,3]", "task.duration_s=5.0", "train.minibatches=4"]
+    )  # fmt: skip
+    trainer = Trainer(easy, Path("run"), resume=False)
+    delivered = [trainer.update()["episode/delivered"] for _ in range(30)]
+    assert np.mean(delivered[-5:]) > np.mean(delivered[:5]) + 0.1
