@@ -23,17 +23,17 @@ class DroneChannel:
 
     Attributes:
         gate: its checks.
-        command: velocity wanted.
+        command: velocity wanted; before the first one, to stay where it is.
         position: where it is.
         passed_s: mission time of the last setpoint.
     """
 
-    def __init__(self, gate: SafetyGate) -> None:
-        """Nothing heard yet."""
+    def __init__(self, gate: SafetyGate, dt_s: float) -> None:
+        """As if hover had been commanded in the tick before the first."""
         self.gate = gate
-        self.command: Stamped | None = None
+        self.command = Stamped(-dt_s, np.zeros(3))
         self.position: Stamped | None = None
-        self.passed_s = float("-inf")
+        self.passed_s = self.command.time_s
 
 
 class SafetyNode(ManagedNode):
@@ -61,7 +61,8 @@ class SafetyNode(ManagedNode):
 
     def begin(self) -> None:
         """Start every gate from hover."""
-        self._channels = [DroneChannel(SafetyGate(self.config)) for _ in range(self.config.team.n_agents)]
+        drones, dt_s = range(self.config.team.n_agents), self.config.world.dt_s
+        self._channels = [DroneChannel(SafetyGate(self.config), dt_s) for _ in drones]
 
     def vital_signs(self) -> dict[str, object]:
         """Interventions of all gates by reason."""
@@ -81,7 +82,7 @@ class SafetyNode(ManagedNode):
     def _pass_on(self, drone: int) -> None:
         """Publish a setpoint if there is a new command and the position that belongs to it."""
         channel = self._channels[drone]
-        if not channel.command or not channel.position or drone in self.lost:
+        if channel.position is None or drone in self.lost:
             return
         if channel.position.time_s >= channel.command.time_s > channel.passed_s:
             self._publish(drone, channel.command.time_s)
@@ -91,7 +92,7 @@ class SafetyNode(ManagedNode):
         if not self.active or now_s == 0.0:
             return
         for drone, channel in enumerate(self._channels):
-            heard_s = channel.command.time_s if channel.command else 0.0
+            heard_s = channel.command.time_s
             if drone in self.lost or now_s - heard_s > limits.stale_after_s:
                 self._publish(drone, now_s)
             if drone not in self.lost and now_s - heard_s > limits.land_after_s:
@@ -109,8 +110,7 @@ class SafetyNode(ManagedNode):
     def on_lost(self, drone: int) -> None:
         """Hover from now on, and land once the silence has lasted."""
         channel = self._channels[drone]
-        if channel.command:
-            channel.command = Stamped(channel.command.time_s, np.zeros(3))
+        channel.command = Stamped(channel.command.time_s, np.zeros(3))
 
 
 def main() -> int:

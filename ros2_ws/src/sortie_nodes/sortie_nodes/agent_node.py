@@ -13,6 +13,7 @@ from nav_msgs.msg import Odometry
 from rclpy.parameter import Parameter
 from rclpy.utilities import remove_ros_args
 
+from sortie_core.packets import Consumers, LocalView
 from sortie_interfaces.msg import AgentReport, Claim, ConsumerArray, Frame, Stock
 from sortie_interfaces.msg import Packet as PacketMsg
 from sortie_nodes import qos
@@ -32,6 +33,7 @@ from sortie_policy.runtime import AgentRuntime
 if TYPE_CHECKING:
     from builtin_interfaces.msg import Time
 
+    from sortie_core.config import Config
     from sortie_core.packets import Packet
 
 _INPUTS = 3
@@ -100,7 +102,12 @@ class AgentNode(ManagedNode):
     # Lifecycle.
 
     def prepare(self) -> None:
-        """Load the policy."""
+        """Load the policy.
+
+        Raises:
+            UserError: the checkpoint is missing, broken, or of another configuration.
+        """
+        _rehearse(AgentRuntime.from_checkpoint(self.config, self.index), self.config)
         self._runtime = AgentRuntime.from_checkpoint(self.config, self.index)
         rate = self._runtime.contraction_rate
         if rate <= 0:
@@ -194,6 +201,18 @@ class AgentNode(ManagedNode):
 
     def _send(self, packet: Packet) -> None:
         self._transmitter.publish(packet_message(packet))
+
+
+def _rehearse(runtime: AgentRuntime, config: Config) -> None:
+    """Go through one decision, since the first one of a process takes a hundred times as long as any later one."""
+    task = config.task
+    place, demand = np.zeros((task.n_consumers, task.dimensions)), np.ones((task.n_consumers, task.n_resources))
+    active, nobody = np.ones(task.n_consumers, bool), np.zeros(task.n_consumers, bool)
+    consumers = Consumers(place, demand, demand, active, nobody, np.zeros(task.n_resources, bool))
+    view = LocalView(0, 0.0, place[0], place[0], demand[0], consumers)
+    packet: Packet | None = runtime.start_tick(view)
+    while packet is not None:
+        packet = runtime.finish_round([])
 
 
 def main() -> int:
