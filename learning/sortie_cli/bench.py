@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sortie_core.config import UserError, load_config
+import numpy as np
+
+from sortie_core.config import UserError
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _MISSION = _PROJECT / "configs" / "delivery.yaml"
@@ -29,7 +31,8 @@ class Bench:
     Attributes:
         title: what is measured.
         figure: the key of the headline figure in the result.
-        target: the headline figure must reach this; OURS, for one core of a laptop.
+        target: the headline figure must reach this. This project's choice, for one core of an ordinary laptop: 480
+            control steps are ten times real time at the shipped 48 Hz.
         unit: of the headline figure.
         module: has ``run(seconds) -> dict``; None for the mission itself.
         seconds: how long to measure, s.
@@ -48,7 +51,7 @@ BENCHES = {
         "batched point world", "env_steps_per_s", 100_000.0, "environment steps/s", "sortie_sim.world_benchmark"
     ),
     "pybullet_world": Bench(
-        "quadrotors in PyBullet", "real_time_factor", 1.0, "x real time", "sortie_sim.flight_benchmark"
+        "ten quadrotors in PyBullet", "control_steps_per_s", 480.0, "control steps/s", "sortie_sim.flight_benchmark"
     ),
     "lockstep_mission": Bench("whole mission in lockstep", "real_time_factor", 1.0, "x real time", None),
 }
@@ -108,18 +111,24 @@ def _processor() -> str:
 
 
 def _fly_in_lockstep() -> dict[str, float]:
-    mission_s = load_config(_MISSION).task.duration_s
     with tempfile.TemporaryDirectory(prefix="sortie-bench-") as folder:
         command = [sys.executable, "-m", "sortie_cli.main", "sim", str(_MISSION), "--lockstep", "--json"]
         begin = time.perf_counter()
         done = subprocess.run([*command, "--out", folder], capture_output=True, text=True, cwd=_PROJECT)
         wall_s = time.perf_counter() - begin
-    if done.returncode not in (0, 1):  # 1 is a mission that delivered too little, whose time counts all the same
-        lines = done.stderr.strip().splitlines() or ["without a word"]
-        raise UserError(f"sortie sim ended with exit code {done.returncode}: {lines[-1]}")
-    summary = json.loads(done.stdout)
-    mission_s = float(summary.get("mission_time_s", mission_s))
-    return {"real_time_factor": mission_s / wall_s, "mission_time_s": mission_s, "wall_s": wall_s}
+        try:
+            summary = json.loads(done.stdout)
+            with np.load(Path(folder) / "trajectory.npz") as trajectory:
+                mission_s = float(trajectory["time_s"][-1])  # a mission may end before its time is up
+        except (ValueError, OSError):
+            lines = done.stderr.strip().splitlines() or ["without a word"]
+            raise UserError(f"sortie sim ended with exit code {done.returncode}: {lines[-1].removeprefix('sortie: ')}") from None
+    return {
+        "real_time_factor": mission_s / wall_s,
+        "mission_time_s": mission_s,
+        "wall_s": wall_s,
+        "delivered_fraction": summary["delivered_fraction"],
+    }
 
 
 def _print_table(bench: Bench, report: dict[str, Any]) -> None:
