@@ -122,7 +122,8 @@ def _fly_in_lockstep() -> dict[str, float]:
                 mission_s = float(trajectory["time_s"][-1])  # a mission may end before its time is up
         except (ValueError, OSError):
             lines = done.stderr.strip().splitlines() or ["without a word"]
-            raise UserError(f"sortie sim ended with exit code {done.returncode}: {lines[-1].removeprefix('sortie: ')}") from None
+            reason = lines[-1].removeprefix("sortie: ")
+            raise UserError(f"sortie sim ended with exit code {done.returncode}: {reason}") from None
     return {
         "real_time_factor": mission_s / wall_s,
         "mission_time_s": mission_s,
