@@ -1,0 +1,45 @@
+"""Random assignment problems for the tests of the expert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from sortie_core.config import Config, load_config
+from sortie_core.layout import sample_layout
+from sortie_expert.problem import AssignmentProblem
+
+MAIN = Path(__file__).parents[2] / "configs" / "delivery.yaml"
+
+
+def main_config(*overrides: str) -> Config:
+    return load_config(MAIN, overrides)
+
+
+def sampled(seed: int, n_agents: int, n_consumers: int, n_resources: int, *overrides: str) -> AssignmentProblem:
+    """The problem that a layout of the main configuration poses at its start."""
+    config = main_config(*overrides)
+    return AssignmentProblem.from_state(sample_layout(config, [seed], n_agents, n_consumers, n_resources), 0, config)
+
+
+def small(seed: int) -> AssignmentProblem:
+    """6 agents, 3 consumers, 2 resources; scarce or ample, some with missing kinds, a dead agent or a met demand."""
+    random = np.random.default_rng(seed)
+    stock = random.uniform(0.2, 1.0, (6, 2)) * (random.random((6, 2)) < random.choice([0.6, 1.0]))
+    demand = random.uniform(0.3, 1.0, (3, 2))
+    demand *= stock.sum(axis=0) / random.uniform(0.6, 1.5) / demand.sum(axis=0)
+    need = demand * random.choice([0.5, 1.0], (3, 2))
+    need[random.integers(3), random.integers(2)] *= random.choice([0.0, 1.0])
+    available = np.ones(6, dtype=bool)
+    available[random.integers(6)] = random.random() < 0.5
+    return AssignmentProblem(
+        position=random.uniform(-5, 5, (6, 2)),
+        stock=stock,
+        available=available,
+        consumer_position=random.uniform(-5, 5, (3, 2)),
+        need=need,
+        demand=demand,
+        distance_weight=float(random.choice([0.0, 0.1, 1.0])),
+        diameter_m=10 * 2**0.5,
+    )
