@@ -96,6 +96,7 @@ class LGTCPolicy(nn.Module):
         self.hops, self.hidden = sizes.hops, sizes.hidden
         self.dt_s = config.world.dt_s * sizes.decision_steps
         self.max_speed_mps = config.world.max_speed_mps
+        self.relative = slice(observation.RELATIVE, observation.RELATIVE + dimensions)
         features, width = sizes.hidden, sizes.mlp_width
         own_size = observation.own_size(dimensions, sizes.max_resources)
         pair_size = observation.pair_size(dimensions, sizes.max_resources)
@@ -149,7 +150,7 @@ class LGTCPolicy(nn.Module):
         bias = (remembered[..., None, :] * embedding[:, None]).sum(-1)
         wait = (remembered * self.wait_embedding).sum(-1, keepdim=True)
         bias = torch.cat([bias, wait], -1) / math.sqrt(self.hidden)
-        attended = (log_attention[..., :-1, None].exp() * pair[..., : self.log_std.shape[0]]).sum(-2)
+        attended = (log_attention[..., :-1, None].exp() * pair[..., self.relative]).sum(-2)
         correction = self.corrector(torch.cat([state, mixed, attended, own], -1))
         return torch.log_softmax(log_attention + bias, -1), correction
 

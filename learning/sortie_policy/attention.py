@@ -12,6 +12,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from sortie_core import observation
+from sortie_core.delivery import MET
+
 
 def mlp(sizes: list[int]) -> nn.Sequential:
     """Linear layers with ReLU between them."""
@@ -46,7 +49,8 @@ class ConsumerEncoder(nn.Module):
 class ConsumerAttention(nn.Module):
     """Attention Xi of every agent over the consumers and "wait".
 
-    ``Xi_im = softmax_m( <W_q psi~_i, k(e_m, pair_im)> / sqrt(d) / T )``; masked consumers get no weight.
+    ``Xi_im = softmax_m( <W_q psi~_i, k(e_m, pair_im)> / sqrt(d) / T )``. Consumers that are masked, or to which the
+    agent can bring nothing, get no weight.
 
     Args:
         features: F of psi~ and e.
@@ -80,7 +84,8 @@ class ConsumerAttention(nn.Module):
         each = embedding[:, None].expand(-1, n_agents, n_consumers, -1)
         query = self.query(mixed)
         logits = (self.key(torch.cat([each, pair], -1)) * query[..., None, :]).sum(-1)
-        logits = logits.masked_fill(~mask[:, None, :], -1e9)
+        possible = mask[:, None, :] & (pair[..., observation.USEFUL] > MET)
+        logits = logits.masked_fill(~possible, -1e9)
         wait = (query * self.wait_key).sum(-1, keepdim=True)
         return torch.log_softmax(torch.cat([logits, wait], -1) * self.scale / self.temperature, -1)
 

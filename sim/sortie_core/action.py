@@ -17,7 +17,8 @@ _INFLUENCE_SHARE = 2.0
 _LOOKAHEAD_S = 0.3
 """Neighbours repel from where they will be then, which damps head-on approaches."""
 _SWIRL = 0.5
-"""Share of the repulsion that turns right, so that drones that meet head on pass each other."""
+"""Share of the repulsion that turns right, so that drones that meet head on pass each other; only as fast as they
+approach, or a crowd at rest would circle."""
 
 
 def velocity_command(
@@ -45,7 +46,8 @@ def velocity_command(
         config: for speeds, distances and the service radius.
 
     Returns:
-        [B, N, D] m/s, never faster than world.max_speed_mps.
+        [B, N, D] m/s, never faster than world.max_speed_mps, and no farther from the drone's velocity than
+        world.max_accel_mps2 can follow.
     """
     xp = array_namespace(position)
     world = config.world
@@ -58,8 +60,10 @@ def velocity_command(
     heading = offset / xp.clip(distance, min=1e-6)
     goal = heading * speed * xp.astype(going, position.dtype)[..., None]
     push = _repulsion(position, velocity, neighbour_position, neighbour_velocity, neighbour_mask, config)
-    command = goal + push + config.policy.correction_mps * correction
-    return command * xp.clip(world.max_speed_mps / xp.clip(_norm(command), min=1e-6), max=1.0)
+    command = _limited(goal + push + config.policy.correction_mps * correction, world.max_speed_mps)
+    # A command farther from the velocity than this is not followed any faster.
+    ahead = _limited(command - velocity, world.max_accel_mps2 * world.velocity_time_constant_s)
+    return _limited(velocity + ahead, world.max_speed_mps)
 
 
 def _repulsion(
@@ -80,8 +84,16 @@ def _repulsion(
     near = xp.clip((reach - xp.minimum(gap, ahead)) / (reach - world.collision_distance_m), min=0.0, max=1.0)
     weight = near * near * xp.astype(neighbour_mask, position.dtype)[..., None]
     push = away / xp.clip(gap, min=1e-6) * weight
+    approach = -xp.sum(away * closing, axis=-1, keepdims=True) / xp.clip(gap, min=1e-6)
+    swirl = _SWIRL * xp.clip(approach / world.max_speed_mps, min=0.0, max=1.0)
     turned = xp.stack([push[..., 1], -push[..., 0]] + [0 * push[..., k] for k in range(2, push.shape[-1])], axis=-1)
-    return world.max_speed_mps * xp.sum(push + _SWIRL * turned, axis=-2)
+    return world.max_speed_mps * xp.sum(push + swirl * turned, axis=-2)
+
+
+def _limited(vector: Array, most: float) -> Array:
+    """The vector [..., D], shortened where it is longer than `most`."""
+    xp = array_namespace(vector)
+    return vector * xp.clip(most / xp.clip(_norm(vector), min=1e-6), max=1.0)
 
 
 def _norm(vector: Array) -> Array:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from sortie_core.config import Config
     from sortie_core.state import Array, WorldState
 
+USEFUL = 0
+"""Index of `pair_features` that holds the whole amount that the agent could bring, regardless of others."""
+RELATIVE = 1
+"""Index of `pair_features` from which on the D relative coordinates lie, in units of `LENGTH_SCALE_M`."""
 LENGTH_SCALE_M = 5.0
 TIME_SCALE_S = 10.0
 
@@ -185,4 +189,4 @@ def pair_features(seen: Observation, supply: Array, closer_supply: Array, max_sp
     ]
     totals = [xp.sum(amount, axis=-1, keepdims=True) for amount in useful]
     values = [total / (travel_s + 1.0) for total in totals]
-    return xp.concat([relative, distance, spare_s, left, *useful, *totals, *values], axis=-1)
+    return xp.concat([totals[0], relative, distance, spare_s, left, *useful, *totals[1:], *values], axis=-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,7 +13,9 @@ from sortie_core.comm_graph import adjacency
 from sortie_core.config import load_config
 from sortie_core.dynamics import follow_velocity
 from sortie_core.layout import sample_layout
-from sortie_core.state import WorldState
+
+if TYPE_CHECKING:
+    from sortie_core.state import WorldState
 
 CONFIG = load_config(Path(__file__).parents[2] / "configs" / "delivery.yaml")
 

@@ -60,9 +60,9 @@ def test_supply_reduces_what_is_useful() -> None:
     seen, most = observe(STATE, CONFIG), CONFIG.policy.max_resources
     supply = np.random.default_rng(0).uniform(0, 1, (3, 5, 4, most)).astype(np.float32)
     pair = pair_features(seen, supply, 0 * supply, 2.0)
-    left = pair[..., 4 : 4 + most]
+    left = pair[..., 5 : 5 + most]
     np.testing.assert_allclose(left, np.maximum(seen.need[:, None] - supply, 0), atol=1e-6)
-    useful = pair[..., 4 + 2 * most : 4 + 3 * most]
+    useful = pair[..., 5 + 2 * most : 5 + 3 * most]
     np.testing.assert_allclose(useful, np.minimum(seen.stock[:, :, None], left), atol=1e-6)
 
 

@@ -87,7 +87,7 @@ def test_resuming_refuses_what_it_cannot_continue(config: Config) -> None:
 
 
 def test_replaying_a_rollout_gives_what_was_collected(config: Config) -> None:
-    """The update's pass over whole sequences must start from the very numbers that acting gave, or PPO's ratio is off."""
+    """The update must start from the very numbers that acting gave, or PPO's ratio is off."""
     trainer = Trainer(config, Path("run"), resume=False)
     with torch.no_grad():
         trainer.policy.memory.weight.mul_(100.0)
