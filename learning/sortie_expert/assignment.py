@@ -37,7 +37,6 @@ _TOLERANCE_GAP = 1e-5
 """Relative gap that the solvers' own feasibility tolerances can leave although they report an optimum."""
 _TANGENTS = 32
 """Tangents per shortfall to begin with; they underestimate its square by no more than 1 / (2 _TANGENTS)^2."""
-_INTEGRALITY = 1e-5
 
 
 class AssignmentStatus(StrEnum):
@@ -145,15 +144,11 @@ class _Model:
         self.travel = problem.cost[self.agent, self.consumer] @ self.chosen
 
     def proposal(self) -> np.ndarray | None:
-        """[N] int as the solver left it; None where it left nothing, or no whole choices."""
+        """[N] int, what the solver left, rounded to one consumer per agent; None where it left nothing."""
         value = self.chosen.value
         if value is None or value.shape != self.agent.shape:
             return None
         taken = value > 0.5
-        if np.any(np.abs(value - taken) > _INTEGRALITY):
-            return None
-        if len(np.unique(self.agent[taken])) < taken.sum():
-            return None
         assignment = nobody(self.problem)
         assignment[self.agent[taken]] = self.consumer[taken]
         return assignment
@@ -271,7 +266,9 @@ def solve(
 
 
 def _judged(claim: AssignmentStatus, search: _Search) -> AssignmentStatus:
-    """What a solver claims, held against the gap of the assignment that was decoded, checked and valued here."""
+    """What a solver claims, held against the assignment that was decoded, checked and valued here."""
+    if search.bound > search.objective * (1 + _TOLERANCE_GAP) + 1e-9:
+        return AssignmentStatus.FAILED
     proved = AssignmentStatus.OPTIMAL, AssignmentStatus.TIME_LIMIT
     if claim in proved and search.gap <= search.relative_gap:
         return AssignmentStatus.OPTIMAL

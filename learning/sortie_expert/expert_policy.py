@@ -23,9 +23,9 @@ _DISCHARGE_LEVEL = 0.1
 class ExpertPolicy:
     """Chooses consumers for all agents at once, knowing everything; stateful over a batch of missions.
 
-    An environment is solved again when a mission starts, an agent fails, the stock that an agent lost by discharge
-    crosses a multiple of 0.1, a demand appears, a demand of any kind is met, or an agent can bring nothing more to the
-    consumer it was sent to. In between, the assignment stands.
+    An environment is solved again when a mission starts, a demand appears, a demand of any kind is met, the stock that
+    an agent lost by discharge crosses a multiple of 0.1, or an agent that was sent somewhere fails or has nothing left
+    that is needed there. In between, the assignment stands.
 
     Args:
         config: for the arena and the expert.
@@ -85,11 +85,10 @@ class ExpertPolicy:
 
 
 def _situation(state: WorldState, problems: list[AssignmentProblem]) -> np.ndarray:
-    """[B, ...] what stays the same between events: the layout, who is there, what is needed, levels of discharge."""
+    """[B, ...] what stays the same between events: the layout, what is needed, levels of discharge."""
     parts = (
         state.consumer_position,
         state.demand,
-        state.alive,
         np.stack([problem.need > 0 for problem in problems]),
         np.floor(state.discharged / _DISCHARGE_LEVEL),
     )
@@ -97,6 +96,6 @@ def _situation(state: WorldState, problems: list[AssignmentProblem]) -> np.ndarr
 
 
 def _idle(problem: AssignmentProblem, last: AssignmentSolution) -> bool:
-    """Whether an agent can bring nothing more to the consumer it was sent to."""
+    """Whether an agent can bring nothing to the consumer it was sent to: empty, failed, or no longer needed."""
     sent = np.flatnonzero(last.assignment < problem.n_consumers)
     return bool(np.any(~problem.useful[sent, last.assignment[sent]]))

@@ -160,6 +160,17 @@ def test_a_lying_solver_is_not_believed(monkeypatch: pytest.MonkeyPatch, solver:
     assert solution.status is AssignmentStatus.FAILED
 
 
+def test_a_bound_above_the_objective_is_a_fault_not_a_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    def overshoot(model: object, search: module._Search) -> AssignmentStatus:
+        search.bound = 1.01 * search.objective
+        return AssignmentStatus.OPTIMAL
+
+    monkeypatch.setitem(module._METHODS, "highs", overshoot)
+    solution = solve(small(0), 10.0)
+    assert solution.status is AssignmentStatus.FAILED
+    assert solution.bound <= solution.objective
+
+
 def test_a_broken_solver_still_gives_a_feasible_assignment(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: cp.Problem, *args: object, **kwargs: object) -> None:
         raise cp.SolverError("out of order")
@@ -232,6 +243,7 @@ def test_problem_of_a_state() -> None:
     state.completed[0, 2] = True
     state.presence_held_s[0, 3] = 2.0
     state.unmet[0, 4, 0] = 1e-7
+    state.stock[0, 3, 1] = 1e-7
     problem = AssignmentProblem.from_state(state, 0, config)
     demand = state.demand[0].astype(np.float64)
     expected = np.stack([0.25 * demand[:, 0], demand[:, 1]], axis=1)
@@ -239,6 +251,7 @@ def test_problem_of_a_state() -> None:
     expected[3, 1] = 0.0
     expected[4, 0] = 0.0
     np.testing.assert_allclose(problem.need, expected, rtol=1e-6)
+    assert np.argwhere(problem.stock == 0).tolist() == [[3, 1]]
     assert problem.diameter_m == pytest.approx(10 * 2**0.5)
     twin = AssignmentProblem.from_state(state.map(torch.as_tensor), 0, config)
     assert twin.key() == problem.key()

@@ -99,6 +99,9 @@ def test_who_covers_a_presence_demand_stays_until_it_is_held(rule: Rule) -> None
     state.presence_held_s[0, 0] = 1.0
     state.position[0, 0, 0] = -0.5
     assert rule(state, config).tolist() == [[1]], "others cover it"
+    state.position[0, 0, 0] = 0.5
+    state.presence[:] = False
+    assert rule(state, config).tolist() == [[1]], "a consumable that is met needs nobody"
 
 
 @settings(max_examples=60, deadline=None)
