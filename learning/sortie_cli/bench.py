@@ -11,11 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from sortie_core.config import UserError
 
@@ -31,8 +29,7 @@ class Bench:
     Attributes:
         title: what is measured.
         figure: the key of the headline figure in the result.
-        target: the headline figure must reach this. This project's choice, for one core of an ordinary laptop: 480
-            control steps are ten times real time at the shipped 48 Hz.
+        target: the headline figure must reach this.
         unit: of the headline figure.
         module: has ``run(seconds) -> dict``; None for the mission itself.
         seconds: how long to measure, s.
@@ -48,8 +45,9 @@ class Bench:
 
 BENCHES = {
     "point_world": Bench(
-        "batched point world", "env_steps_per_s", 100_000.0, "environment steps/s", "sortie_sim.world_benchmark"
+        "batched point world", "env_steps_per_s", 300_000.0, "environment steps/s", "sortie_sim.world_benchmark"
     ),
+    # Held against gym-pybullet-drones in the same run where that is installed; else against ten times real time.
     "pybullet_world": Bench(
         "ten quadrotors in PyBullet", "control_steps_per_s", 480.0, "control steps/s", "sortie_sim.flight_benchmark"
     ),
@@ -71,6 +69,8 @@ def run_bench(name: str, as_json: bool) -> None:
     if bench is None:
         raise UserError(f"no bench {name}; choose one of {', '.join(BENCHES)}")
     figures = importlib.import_module(bench.module).run(bench.seconds) if bench.module else _fly_in_lockstep()
+    if "ratio" in figures:
+        bench = replace(bench, figure="ratio", target=5.0, unit="x gym-pybullet-drones' control steps/s")
     report = {
         "bench": name,
         "figure": bench.figure,
@@ -118,18 +118,12 @@ def _fly_in_lockstep() -> dict[str, float]:
         wall_s = time.perf_counter() - begin
         try:
             summary = json.loads(done.stdout)
-            with np.load(Path(folder) / "trajectory.npz") as trajectory:
-                mission_s = float(trajectory["time_s"][-1])  # a mission may end before its time is up
-        except (ValueError, OSError):
+        except ValueError:
             lines = done.stderr.strip().splitlines() or ["without a word"]
             reason = lines[-1].removeprefix("sortie: ")
             raise UserError(f"sortie sim ended with exit code {done.returncode}: {reason}") from None
-    return {
-        "real_time_factor": mission_s / wall_s,
-        "mission_time_s": mission_s,
-        "wall_s": wall_s,
-        "delivered_fraction": summary["delivered_fraction"],
-    }
+    kept = ("real_time_factor", "mission_time_s", "n_agents", "delivered_fraction")
+    return {name: summary[name] for name in kept} | {"command_s": wall_s}
 
 
 def _print_table(bench: Bench, report: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import os
 import subprocess
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,12 +28,17 @@ from sortie_policy.actor_critic import Deliberation, LGTCPolicy, Perception
 from sortie_policy.checkpoint import write_checkpoint
 from sortie_policy.export import export_stages
 from sortie_train import losses
+from sortie_train.evaluate import rows, run_method
 from sortie_train.rollout import Collector, Rollout
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from sortie_core.config import Config
+
+
+_FLOWN_LAYOUTS = 10
+"""PyBullet flies one mission at a time, and slowly."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,7 @@ class Trainer:
         self.policy = LGTCPolicy(config)
         self.optimiser = torch.optim.Adam(self.policy.parameters(), lr=config.train.learning_rate, eps=1e-5)
         self.updates_done, self.commit = 0, _commit()
+        self.figures: dict[str, dict[str, Any]] = {}
         per_update = config.train.n_envs * config.train.decisions_per_rollout * config.policy.decision_steps
         self.n_updates = max(1, round(config.train.total_steps / per_update))
         saved = self._saved() if resume else None
@@ -200,6 +207,23 @@ class Trainer:
         }
         return loss, figures
 
+    def judge(self) -> None:
+        """Fly the trained policy over unseen layouts, in both worlds, and save the figures with it."""
+        for backend, most in (("point", self.config.evaluate.n_layouts), ("pybullet", _FLOWN_LAYOUTS)):
+            count = min(most, self.config.evaluate.n_layouts)
+            config = self.config.override(
+                [
+                    f"policy.checkpoint={self.out / 'policy.ckpt'}",
+                    f"world.backend={backend}",
+                    f"evaluate.n_layouts={count}",
+                ]
+            )
+            with Progress(console=Console(stderr=True)) as progress:
+                bar = progress.add_task(f"flying {count} unseen layouts, {backend} world", total=count)
+                figures = run_method(config, "policy", partial(progress.advance, bar))
+            self.figures[backend] = rows(config, {"policy": figures})[0]
+        self.save()
+
     # Saving.
 
     def save(self) -> None:
@@ -214,6 +238,7 @@ class Trainer:
             config_hash=self.config.hash(),
             commit=self.commit,
             updates=self.updates_done,
+            figures=self.figures,
             contraction_rate=contraction.contraction_rate(self.policy.cell).item(),
         )
         self.policy.train()
@@ -293,6 +318,7 @@ def train(config: Config, out: Path, resume: bool = False) -> Path:
     """
     trainer = Trainer(config, out, resume)
     trainer.run()
+    trainer.judge()
     return out / "policy.ckpt"
 
 

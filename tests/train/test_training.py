@@ -31,6 +31,7 @@ SMALL = [
     "policy.mlp_width=16",
     "policy.key_dim=8",
     "task.duration_s=2.0",
+    "evaluate.n_layouts=2",
 ]
 
 
@@ -68,6 +69,8 @@ def test_a_run_is_reproducible_and_resumes_after_a_kill_as_if_nothing_had_happen
     metadata = load_metadata(Path("first/policy.ckpt"))
     assert (metadata["seed"], metadata["config"], metadata["updates"]) == (1, config, 4)
     assert metadata["contraction_rate"] > 0
+    assert {name: each["n_layouts"] for name, each in metadata["figures"].items()} == {"point": 2, "pybullet": 2}
+    assert 0 <= metadata["figures"]["pybullet"]["delivered_fraction"] <= 1
     runtime = AgentRuntime.from_checkpoint(config.override(["policy.checkpoint=first/policy.ckpt"]), 0)
     assert runtime.contraction_rate == metadata["contraction_rate"]
     assert any(Path("first").glob("events.out.tfevents*"))
