@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler, SetEnvironmentVariable
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+)
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
 from launch.substitutions import LaunchConfiguration
@@ -64,11 +70,7 @@ def _bring_up(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     config = load_config(config_file, changes)
     check(config)
     folder = Path(out).resolve() if out else None
-    return [
-        action
-        for node in fleet(config, Path(config_file).resolve(), changes, folder)
-        for action in _actions(node)
-    ]
+    return [action for node in fleet(config, Path(config_file).resolve(), changes, folder) for action in _actions(node)]
 
 
 def _actions(node: NodeDescription) -> list[LaunchDescriptionEntity]:

@@ -85,7 +85,9 @@ def outcome_table(summary: dict[str, Any], *, success: bool) -> Table:
         table.add_row(title, "-" if value is None else form.format(value))
     tick_ms = summary["agent_tick_ms"]
     if tick_ms["p50"] is not None:
-        table.add_row("agent's tick p50 / p95 / p99", " / ".join(f"{tick_ms[p]:.1f}" for p in ("p50", "p95", "p99")) + " ms")
+        table.add_row(
+            "agent's tick p50 / p95 / p99", " / ".join(f"{tick_ms[p]:.1f}" for p in ("p50", "p95", "p99")) + " ms"
+        )
     changed = {key: count for key, count in summary["safety_interventions"].items() if count}
     table.add_row("safety interventions", ", ".join(f"{key} {count}" for key, count in changed.items()) or "none")
     table.add_row("faults", "\n".join(f"{f['time_s']:.1f} s: {f['text']}" for f in summary["faults"]) or "none")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sortie_core.config import UserError
 from sortie_core.layout import sample_layout
 from sortie_policy.checkpoint import check_compatible, load_metadata
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 MANAGER = "mission_node"
 """Executable of the process that flies the mission; it ends with the mission, and its exit code is the outcome."""
+MOST_PROCESSES = 100
+"""Fast DDS finds no ports for more participants on one machine."""
+_N_INFRASTRUCTURE = 5
+"""World, radio, safety gate, manager, and the runner."""
 Value = str | bool | int | list[str]
 
 
@@ -83,8 +88,14 @@ def check(config: Config) -> None:
     """Refuse what no node could fly, before any process is started.
 
     Raises:
-        UserError: no usable checkpoint, or a layout that does not fit into the arena.
+        UserError: too many processes, no usable checkpoint, or a layout that does not fit into the arena.
     """
+    most = MOST_PROCESSES - _N_INFRASTRUCTURE
+    if config.team.n_agents > most * config.ros.agents_per_process:
+        raise UserError(
+            f"ros.agents_per_process: {config.ros.agents_per_process} makes more processes of {config.team.n_agents} "
+            f"drones than one machine's DDS can hold ({MOST_PROCESSES}); raise it to {-(-config.team.n_agents // most)}"
+        )
     path = config.policy.checkpoint
     check_compatible(load_metadata(path), config, path)
     sample_layout(config, [config.seed])
@@ -93,8 +104,6 @@ def check(config: Config) -> None:
 def _agents(drones: tuple[int, ...], common: Mapping[str, Value]) -> NodeDescription:
     if len(drones) == 1:
         parameters = {**common, "index": drones[0]}
-        return NodeDescription(
-            "sortie_nodes", "agent_node", "agent", f"/drone_{drones[0]}", parameters, drones=drones
-        )
+        return NodeDescription("sortie_nodes", "agent_node", "agent", f"/drone_{drones[0]}", parameters, drones=drones)
     arguments = ("--drones", *map(str, drones))
     return NodeDescription("sortie_nodes", "agent_host", None, None, common, arguments, drones)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rclpy.node import Node
-
 from sortie_interfaces.msg import Fault, RadioStatistics, WorldStatus
+
 from sortie_nodes import qos
 
 
@@ -26,7 +26,9 @@ class MissionObserver(Node):
         self.radio: RadioStatistics | None = None
         self.faults: list[Fault] = []
         self.create_subscription(WorldStatus, "team_status", lambda new: self._keep(status=new), qos.TEAM_STATUS)
-        self.create_subscription(RadioStatistics, "radio_statistics", lambda new: self._keep(radio=new), qos.TEAM_STATUS)
+        self.create_subscription(
+            RadioStatistics, "radio_statistics", lambda new: self._keep(radio=new), qos.TEAM_STATUS
+        )
         self.create_subscription(Fault, "faults", self.faults.append, qos.FAULTS)
         self._publisher = self.create_publisher(Fault, "faults", qos.FAULTS)
 

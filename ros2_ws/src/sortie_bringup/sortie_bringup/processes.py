@@ -108,7 +108,9 @@ class ProcessGroup:
             reader.join(1.0)
         # One that was just about to end by itself may take the signal as the system means it.
         clean = (0, -signal.SIGINT)
-        return [(node, describe(process.returncode)) for node, process in self._running if process.returncode not in clean]
+        return [
+            (node, describe(process.returncode)) for node, process in self._running if process.returncode not in clean
+        ]
 
 
 def describe(exit_code: int) -> str:

@@ -1,7 +1,7 @@
 """Starts the processes of a mission, follows it, and says what came of it.
 
-Does what `ros2 launch launch/delivery.launch.py` does, with the same processes, where there is no `ros2 launch`; and has
-a live view, a table and a plot on top.
+Does what `ros2 launch launch/delivery.launch.py` does, with the same processes, where there is no `ros2 launch`; and
+has a live view, a table and a plot on top.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="sortie_bringup.runner", description=__doc__.splitlines()[0])
     parser.add_argument("--config", required=True, help="YAML file of the whole configuration")
     parser.add_argument("--out", type=Path, required=True, help="folder for what the mission leaves behind")
-    parser.add_argument("--lockstep", action="store_true", help="each tick waits for all commands; same as ros.lockstep=true")
+    parser.add_argument(
+        "--lockstep", action="store_true", help="each tick waits for all commands; same as ros.lockstep=true"
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON instead of a table")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="changes to the configuration")
     return parser.parse_args(argv)

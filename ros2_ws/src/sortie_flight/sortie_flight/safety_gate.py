@@ -1,13 +1,12 @@
 """The checks that every velocity command passes before a drone sees it. No ROS in here.
 
-In this order: is the drone's state known, is there a command, is it young, is it finite; then speed, acceleration, fence.
-The fence comes last, for it may brake harder than the acceleration limit on commands allows.
+In this order: is the drone's state known, is there a command, is it young, is it finite; then speed, acceleration,
+fence. The fence comes last, for it may brake harder than the acceleration limit on commands allows.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -97,7 +96,7 @@ class Fence:
 
 
 class SafetyGate:
-    """The gate of one drone; remembers the last setpoint, and counts what it had to change.
+    """The gate of one drone; remembers the last setpoint.
 
     Args:
         config: for section `safety`, the arena and the tick.
@@ -108,7 +107,6 @@ class SafetyGate:
         self._limits, self._dt_s = config.safety, config.world.dt_s
         self._fence = Fence.of(config)
         self._last: Stamped | None = None
-        self.count: Counter[Intervention] = Counter()
 
     def setpoint(
         self, now_s: float, command: Stamped | None, position: Stamped | None
@@ -124,7 +122,7 @@ class SafetyGate:
             The velocity [3] m/s, always finite, and why it differs from the command.
         """
         wanted, reasons = self._wanted(now_s, command, position)
-        speed = float(np.linalg.norm(wanted))
+        speed = math.hypot(*wanted)
         if speed > self._limits.max_speed_mps:
             wanted = wanted * (self._limits.max_speed_mps / speed)
             reasons.add(Intervention.SPEED)
@@ -139,7 +137,6 @@ class SafetyGate:
                 reasons.add(Intervention.GEOFENCE)
             steady = fenced
         self._last = Stamped(now_s, steady)
-        self.count.update(reasons)
         return steady, reasons
 
     def _wanted(

@@ -26,6 +26,7 @@ class DroneChannel:
         command: velocity wanted; before the first one, to stay where it is.
         position: where it is.
         passed_s: mission time of the last setpoint.
+        count: interventions while it took part.
     """
 
     def __init__(self, gate: SafetyGate, dt_s: float) -> None:
@@ -34,6 +35,7 @@ class DroneChannel:
         self.command = Stamped(-dt_s, np.zeros(3))
         self.position: Stamped | None = None
         self.passed_s = self.command.time_s
+        self.count: Counter[Intervention] = Counter()
 
 
 class SafetyNode(ManagedNode):
@@ -66,7 +68,7 @@ class SafetyNode(ManagedNode):
 
     def vital_signs(self) -> dict[str, object]:
         """Interventions of all gates by reason."""
-        total = sum((channel.gate.count for channel in self._channels), Counter())
+        total = sum((channel.count for channel in self._channels), Counter())
         return {reason.value: total[reason] for reason in Intervention}
 
     def _on_odometry(self, drone: int, message: Odometry) -> None:
@@ -102,8 +104,10 @@ class SafetyNode(ManagedNode):
 
     def _publish(self, drone: int, now_s: float) -> None:
         channel = self._channels[drone]
-        velocity, _ = channel.gate.setpoint(now_s, channel.command, channel.position)
+        velocity, reasons = channel.gate.setpoint(now_s, channel.command, channel.position)
         channel.passed_s = now_s
+        if drone not in self.lost:
+            channel.count.update(reasons)
         tick = round(now_s / self.config.world.dt_s)
         self._setpoints[drone].publish(command_message(velocity, stamp_of(tick, self.config.world.dt_s)))
 

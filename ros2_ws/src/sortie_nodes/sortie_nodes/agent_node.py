@@ -12,10 +12,10 @@ from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
 from rclpy.parameter import Parameter
 from rclpy.utilities import remove_ros_args
-
-from sortie_core.packets import Consumers, LocalView
 from sortie_interfaces.msg import AgentReport, Claim, ConsumerArray, Frame, Stock
 from sortie_interfaces.msg import Packet as PacketMsg
+
+from sortie_core.packets import Consumers, LocalView
 from sortie_nodes import qos
 from sortie_nodes.conversions import (
     claim_message,
@@ -69,8 +69,8 @@ class ComputeClock:
 class AgentNode(ManagedNode):
     """Runs the policy of one drone, in the drone's namespace.
 
-    A tick begins once odometry, stock and consumers of the same tick are there. From then on, every frame that the radio
-    brings closes a round: the policy either has another packet to send, or the tick is over and has a command.
+    A tick begins once odometry, stock and consumers of the same tick are there. From then on, every frame that the
+    radio brings closes a round: the policy either has another packet to send, or the tick is over and has a command.
     """
 
     def __init__(self, **options: Any) -> None:

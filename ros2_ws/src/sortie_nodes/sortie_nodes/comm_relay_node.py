@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from nav_msgs.msg import Odometry
-
-from sortie_core.packets import n_rounds
 from sortie_interfaces.msg import Frame, RadioStatistics, WorldStatus
 from sortie_interfaces.msg import Packet as PacketMsg
+
+from sortie_core.packets import n_rounds
 from sortie_nodes import qos
 from sortie_nodes.conversions import (
     centre_height_m,
@@ -58,8 +58,8 @@ class Scene:
 class CommRelayNode(ManagedNode):
     """Collects each round's packets and hands every drone one frame with those that reach it.
 
-    A round closes when all living drones have sent. One that keeps silent is waited for until comm.frame_timeout_s after
-    the round's first packet; in lockstep until ros.command_timeout_s after it, and is then reported as lost.
+    A round closes when all living drones have sent. One that keeps silent is waited for until comm.frame_timeout_s
+    after the round's first packet; in lockstep until ros.command_timeout_s after it, and is then reported as lost.
     """
 
     def __init__(self, **options: Any) -> None:

@@ -12,11 +12,11 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, TwistStamped
 from nav_msgs.msg import Odometry
+from sortie_interfaces.msg import Claim, Consumer, ConsumerArray, Frame, Stock, WorldStatus
+from sortie_interfaces.msg import Packet as PacketMsg
 from std_msgs.msg import Header
 
 from sortie_core.packets import Consumers, Decision, LocalView, Packet
-from sortie_interfaces.msg import Claim, Consumer, ConsumerArray, Frame, Stock, WorldStatus
-from sortie_interfaces.msg import Packet as PacketMsg
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

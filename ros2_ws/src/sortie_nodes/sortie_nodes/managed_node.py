@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from sortie_interfaces.msg import Fault
 
 from sortie_core.config import UserError
-from sortie_interfaces.msg import Fault
 from sortie_nodes import qos
 from sortie_nodes.params import declare_config
 
@@ -130,7 +130,9 @@ class ManagedNode(LifecycleNode):
         """Make the publisher of a topic that must have so many subscriptions before this node is active."""
         publisher = self.create_publisher(kind, topic, profile)
         self._links.append(
-            Link(publisher.topic_name, "subscriptions", publisher.get_subscription_count, subscriptions, drone, by_drones)
+            Link(
+                publisher.topic_name, "subscriptions", publisher.get_subscription_count, subscriptions, drone, by_drones
+            )
         )
         return publisher
 

@@ -37,7 +37,9 @@ def team_markers(stamp: Time, state: WorldState, position: NDArray[np.floating],
     header = Header(stamp=stamp, frame_id=WORLD_FRAME)
     alive, stock = state.alive[0], state.stock[0].mean(axis=-1)
     markers = [
-        _marker(header, "drones", k, Marker.SPHERE, _point(at), _DRONE_SIZE_M, _traffic_light(stock[k]) if lives else _DEAD)
+        _marker(
+            header, "drones", k, Marker.SPHERE, _point(at), _DRONE_SIZE_M, _traffic_light(stock[k]) if lives else _DEAD
+        )
         for k, (at, lives) in enumerate(zip(position, alive, strict=True))
     ]
     served = 1.0 - state.unmet[0].sum(axis=-1) / np.maximum(state.demand[0].sum(axis=-1), 1e-6)

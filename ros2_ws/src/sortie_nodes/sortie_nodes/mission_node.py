@@ -15,15 +15,14 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-
-from sortie_core.config import UserError
 from sortie_interfaces.action import Mission
 from sortie_interfaces.msg import AgentReport, ConsumerArray, Fault, RadioStatistics, WorldStatus
 from sortie_interfaces.srv import StartWorld
+
 from sortie_nodes import qos
 from sortie_nodes.mission_record import MissionRecord
 from sortie_nodes.params import declare, declare_config
-from sortie_nodes.spinning import BAD_INPUT, FAILED, run
+from sortie_nodes.spinning import FAILED, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

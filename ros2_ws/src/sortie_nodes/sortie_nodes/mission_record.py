@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from sortie_core.config import Config
     from sortie_interfaces.msg import AgentReport, Fault, RadioStatistics, WorldStatus
+
+    from sortie_core.config import Config
 
 _SHARES = (50, 95, 99)
 
@@ -105,7 +106,9 @@ class MissionRecord:
         names = ("time_s", "position", "stock", "unmet", "alive", "delivered_fraction")
         fresh = folder / ".trajectory.npz.new"
         with fresh.open("wb") as file:
-            columns = {name: np.array(column) for name, column in zip(names, zip(*self._rows, strict=True), strict=False)}
+            columns = {
+                name: np.array(column) for name, column in zip(names, zip(*self._rows, strict=True), strict=False)
+            }
             np.savez_compressed(file, **columns, consumer_position=self.consumer_position)
         os.replace(fresh, folder / "trajectory.npz")
         fresh = folder / ".summary.json.new"

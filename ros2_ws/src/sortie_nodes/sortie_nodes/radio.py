@@ -39,8 +39,8 @@ class Radio:
     """Takes the packets of a round and says who hears which of them.
 
     A packet reaches those who are in range where the sender and they are when it is sent, unless the link loses it.
-    Losses are independent per link and round, and are a function of (seed, tick, round, sender, receiver) alone, so that
-    a mission can be flown again exactly. A packet of tick t is heard once, in the receiver's first frame of the same
+    Losses are independent per link and round, and are a function of (seed, tick, round, sender, receiver) alone, so
+    that a mission can be flown again exactly. A packet of tick t is heard once, in the receiver's first frame of the same
     round at a tick of at least ``t + latency_steps``. Bandwidth is a token bucket per sender, one second deep.
 
     Args:

@@ -12,12 +12,12 @@ import numpy as np
 from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
 from rosgraph_msgs.msg import Clock
+from sortie_interfaces.msg import ConsumerArray, Stock, WorldStatus
+from sortie_interfaces.srv import StartWorld
 from visualization_msgs.msg import MarkerArray
 
 from sortie_core.config import UserError
 from sortie_core.packets import n_rounds
-from sortie_interfaces.msg import ConsumerArray, Stock, WorldStatus
-from sortie_interfaces.srv import StartWorld
 from sortie_nodes import qos
 from sortie_nodes.conversions import (
     consumers_message,
@@ -45,8 +45,8 @@ _LATE = 0.5
 class WorldNode(ManagedNode):
     """Moves the team tick by tick and tells each drone what it perceives.
 
-    In real time the wall clock paces the ticks, times ros.real_time_factor. In lockstep a tick ends once the setpoints of
-    all living drones for that tick are there; a drone whose setpoint is ros.command_timeout_s behind the first one is
+    In real time the wall clock paces the ticks, times ros.real_time_factor. In lockstep a tick ends once the setpoints
+    of all living drones for that tick are there; a drone whose setpoint is ros.command_timeout_s behind the first one is
     lost, and the others go on without it.
     """
 
@@ -150,9 +150,7 @@ class WorldNode(ManagedNode):
         for k, (odometry, stock) in enumerate(zip(self._odometry, self._stock, strict=True)):
             stock.publish(stock_message(self._tick, stamp, state.stock[0, k]))
             name = f"drone_{k}/base_link"
-            odometry.publish(
-                odometry_message(name, stamp, motion.position[k], motion.velocity[k], motion.attitude[k])
-            )
+            odometry.publish(odometry_message(name, stamp, motion.position[k], motion.velocity[k], motion.attitude[k]))
 
     def _advance(self) -> None:
         """Fly one tick with the setpoints that are there."""
