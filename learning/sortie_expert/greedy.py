@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from array_api_compat import array_namespace
 
-from sortie_core.delivery import MET
+from sortie_core.delivery import MET, presence_settled
 
 if TYPE_CHECKING:
     from sortie_core.config import Config
@@ -59,24 +59,28 @@ def value_greedy(state: WorldState, config: Config) -> Array:
         [B, N] int, as `nearest_need`.
     """
     distance_m, useful = _offers(state, config)
-    return _best(useful / (distance_m / config.world.max_speed_mps + _SETTLE_S), useful > MET)
+    return _best(worth(useful, distance_m, config), useful > MET)
+
+
+def worth(useful: Array, distance_m: Array, config: Config) -> Array:
+    """Useful amount per time, ``useful / (distance / speed + 1 s)``."""
+    return useful / (distance_m / config.world.max_speed_mps + _SETTLE_S)
+
+
+def distances(state: WorldState) -> Array:
+    """[B, N, M] m from agents to consumers."""
+    xp = array_namespace(state.position)
+    return xp.linalg.vector_norm(state.position[:, :, None, :] - state.consumer_position[:, None, :, :], axis=-1)
 
 
 def _offers(state: WorldState, config: Config) -> tuple[Array, Array]:
     """Distances, m, and useful amounts, both [B, N, M]; an amount is 0 where agent or consumer are out of the game."""
     xp = array_namespace(state.position)
-    gap = state.position[:, :, None, :] - state.consumer_position[:, None, :, :]
-    distance_m = xp.linalg.vector_norm(gap, axis=-1)
+    distance_m = distances(state)
     near = distance_m <= config.task.service_radius_m
     useful = useful_amount(state.stock, _need_without_self(state, near, config))
     possible = state.alive[:, :, None] & (state.active & ~state.completed)[:, None, :]
     return distance_m, xp.where(possible, useful, xp.zeros_like(useful))
-
-
-def presence_settled(state: WorldState, config: Config) -> Array:
-    """[B, M] bool, where presence has been held for long enough, so that those who stood by may leave."""
-    task, dt_s = config.task, config.world.dt_s
-    return state.presence_held_s >= max(task.presence_hold_s, dt_s) - 0.5 * dt_s
 
 
 def _need_without_self(state: WorldState, near: Array, config: Config) -> Array:

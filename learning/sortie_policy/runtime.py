@@ -207,7 +207,8 @@ def see(view: LocalView, config: Config) -> Observation:
     """The observation [B = 1, N = 1] of one agent."""
     consumers = view.consumers
     mask = consumers.active & ~consumers.completed
-    need = np.where(consumers.presence[None], consumers.demand, consumers.unmet) * mask[:, None]
+    asked = consumers.demand * ~consumers.settled[:, None]
+    need = np.where(consumers.presence[None], asked, consumers.unmet) * mask[:, None]
     return observation(
         position=_single(view.position),
         velocity=_single(view.velocity),

@@ -137,6 +137,23 @@ def _hold_goal_s(task: Task, dt_s: float) -> float:
     return max(task.presence_hold_s, dt_s) - 0.5 * dt_s
 
 
+def presence_settled(state: WorldState, config: Config) -> Array:
+    """[B, M] bool, where presence has been held for long enough, so that those who stood by may leave."""
+    return state.presence_held_s >= _hold_goal_s(config.task, config.world.dt_s)
+
+
+def outstanding(state: WorldState, config: Config) -> Array:
+    """What agents may still be sent for, [B, M, R].
+
+    For consumables this is what is unmet. A demand for presence stays whole until it is settled, or those who cover it
+    would find nothing left to do, leave, and find it open again. Consumers out of the game need nothing.
+    """
+    xp = array_namespace(state.unmet)
+    asked = xp.astype(~presence_settled(state, config), state.unmet.dtype)[:, :, None] * state.demand
+    wanted = xp.where(state.presence[:, None, :], asked, state.unmet)
+    return wanted * xp.astype(state.active & ~state.completed, wanted.dtype)[:, :, None]
+
+
 def finished(state: WorldState, config: Config) -> tuple[Array, Array]:
     """Whether missions are over.
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from array_api_compat import array_namespace
 
+from sortie_core.delivery import outstanding
+
 if TYPE_CHECKING:
     from sortie_core.config import Config
     from sortie_core.state import Array, WorldState
@@ -85,19 +87,14 @@ def observe(state: WorldState, config: Config) -> Observation:
         state: the missions.
         config: for the scales and the padding.
     """
-    # A presence demand stays wanted while it is being held, or agents would leave as soon as it is covered.
-    xp = array_namespace(state.position)
-    need = xp.where(state.presence[:, None, :], state.demand, state.unmet)
-    chosen = state.active & ~state.completed
-    need = need * xp.astype(chosen, need.dtype)[:, :, None]
     return observation(
         position=state.position,
         velocity=state.velocity,
         stock=state.stock,
         time_s=state.time_s,
         consumer_position=state.consumer_position,
-        need=need,
-        consumer_mask=chosen,
+        need=outstanding(state, config),
+        consumer_mask=state.active & ~state.completed,
         presence=state.presence,
         config=config,
     )

@@ -59,6 +59,7 @@ class Consumers:
         unmet: [M, R] still asked.
         active: [M] bool, False before the demand appears.
         completed: [M] bool.
+        settled: [M] bool, True where presence has been held for long enough.
         presence: [R] bool, True for demands for presence.
     """
 
@@ -67,6 +68,7 @@ class Consumers:
     unmet: np.ndarray
     active: np.ndarray
     completed: np.ndarray
+    settled: np.ndarray
     presence: np.ndarray
 
 

@@ -10,6 +10,7 @@ import torch
 
 from sortie_core import observation
 from sortie_core.config import load_config
+from sortie_core.delivery import presence_settled
 from sortie_core.layout import sample_layout
 from sortie_core.observation import observe, pair_features
 from sortie_core.packets import Consumers, LocalView
@@ -21,6 +22,7 @@ STATE = STATE.replace(
     completed=np.arange(12).reshape(3, 4) % 5 == 0,
     demand_time_s=np.where(np.arange(12).reshape(3, 4) % 7 == 1, 9.0, 0.0).astype(np.float32),
     unmet=0.5 * STATE.unmet,
+    presence_held_s=np.where(np.arange(12).reshape(3, 4) % 3 == 0, 2.0, 0.3).astype(np.float32),
 )
 
 
@@ -38,7 +40,7 @@ def test_an_agent_alone_sees_its_row_of_the_batch() -> None:
     for b in range(3):
         consumers = Consumers(
             *(getattr(STATE, name)[b] for name in ("consumer_position", "demand", "unmet")),
-            STATE.active[b], STATE.completed[b], STATE.presence[b],
+            STATE.active[b], STATE.completed[b], presence_settled(STATE, CONFIG)[b], STATE.presence[b],
         )  # fmt: skip
         for i in range(5):
             here = (STATE.position[b, i], STATE.velocity[b, i], STATE.stock[b, i])
@@ -53,7 +55,10 @@ def test_what_may_not_be_chosen_needs_nothing_and_presence_is_wanted_while_it_is
     chosen = STATE.active & ~STATE.completed
     assert not seen.need[~chosen].any()
     np.testing.assert_array_equal(seen.need[chosen][:, 0], STATE.unmet[chosen][:, 0])
-    np.testing.assert_array_equal(seen.need[chosen][:, 1], STATE.demand[chosen][:, 1])
+    settled = presence_settled(STATE, CONFIG)[chosen]
+    assert settled.any()
+    assert not settled.all()
+    np.testing.assert_array_equal(seen.need[chosen][:, 1], np.where(settled, 0, STATE.demand[chosen][:, 1]))
 
 
 def test_supply_reduces_what_is_useful() -> None:

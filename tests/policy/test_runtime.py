@@ -93,7 +93,7 @@ def test_packets_give_the_batched_forward_pass(tmp_path: Path, hops: int, integr
         active = np.arange(M) != (t // 10) % M
         completed = np.zeros(M, bool)
         consumers = Consumers(
-            team["consumers"], team["demand"], team["unmet"][t], active, completed, np.array([False, True])
+            team["consumers"], team["demand"], team["unmet"][t], active, completed, completed, np.array([False, True])
         )
         views = [
             LocalView(t, 0.1 * t, team["position"][t, i], team["velocity"][t, i], team["stock"][t, i], consumers)

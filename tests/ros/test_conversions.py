@@ -14,6 +14,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sortie_interfaces.msg import Frame
 
 from sortie_core.config import load_config
+from sortie_core.delivery import presence_settled
 from sortie_core.packets import Decision, Packet
 from sortie_nodes import conversions
 from sortie_sim.mission_world import MissionWorld
@@ -101,6 +102,7 @@ def test_a_local_view_is_the_state_of_the_world(dimensions: int) -> None:
             np.testing.assert_allclose(view.consumers.position, state.consumer_position[0], atol=1e-6)
             for name in ("demand", "unmet", "active", "completed", "presence"):
                 np.testing.assert_array_equal(getattr(view.consumers, name), getattr(state, name)[0])
+            np.testing.assert_array_equal(view.consumers.settled, presence_settled(state, config)[0])
 
 
 def test_commands_and_claims_keep_their_numbers() -> None:

@@ -208,7 +208,7 @@ def _rehearse(runtime: AgentRuntime, config: Config) -> None:
     task = config.task
     place, demand = np.zeros((task.n_consumers, task.dimensions)), np.ones((task.n_consumers, task.n_resources))
     active, nobody = np.ones(task.n_consumers, bool), np.zeros(task.n_consumers, bool)
-    consumers = Consumers(place, demand, demand, active, nobody, np.zeros(task.n_resources, bool))
+    consumers = Consumers(place, demand, demand, active, nobody, nobody, np.zeros(task.n_resources, bool))
     view = LocalView(0, 0.0, place[0], place[0], demand[0], consumers)
     packet: Packet | None = runtime.start_tick(view)
     while packet is not None:

@@ -16,6 +16,7 @@ from sortie_interfaces.msg import Claim, Consumer, ConsumerArray, Frame, Stock, 
 from sortie_interfaces.msg import Packet as PacketMsg
 from std_msgs.msg import Header
 
+from sortie_core.delivery import presence_settled
 from sortie_core.packets import Consumers, Decision, LocalView, Packet
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def consumers_from(message: ConsumerArray, config: Config) -> Consumers:
         unmet=np.array([c.unmet for c in each], np.float32),
         active=np.array([c.active for c in each], bool),
         completed=np.array([c.completed for c in each], bool),
+        settled=np.array([c.settled for c in each], bool),
         presence=np.array(message.presence, bool),
     )
 
@@ -174,13 +176,15 @@ def consumers_message(tick: int, stamp: Time, state: WorldState, config: Config)
             unmet=unmet.tolist(),
             active=bool(active),
             completed=bool(completed),
+            settled=bool(settled),
         )
-        for at, demand, unmet, active, completed in zip(
+        for at, demand, unmet, active, completed, settled in zip(
             state.consumer_position[0],
             state.demand[0],
             state.unmet[0],
             state.active[0],
             state.completed[0],
+            presence_settled(state, config)[0],
             strict=True,
         )
     ]
