@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from sortie_core.action import team_command
+from sortie_core.delivery import MET, outstanding
 from sortie_core.metrics import delivered_share
 from sortie_core.observation import Observation, observe
 from sortie_core.state import WorldState
+from sortie_expert.auction import auction
+from sortie_expert.greedy import useful_amount
 from sortie_sim.point_world import PointWorld
 from sortie_train.losses import log_probability
 
@@ -31,6 +34,7 @@ class Rollout:
         start: [B, N, F] state x before the first decision.
         fresh: [T, B] bool, an episode began with this decision, whose state is zero.
         choice: [T, B, N] int.
+        teacher: [T, B, N] int, what the centralised auction would have chosen.
         drawn: [T, B, N, D] correction before its tanh.
         log_probability: [T, B, N].
         value: [T, B, N] cluster value before the decision.
@@ -47,6 +51,7 @@ class Rollout:
     start: Tensor
     fresh: Tensor
     choice: Tensor
+    teacher: Tensor
     drawn: Tensor
     log_probability: Tensor
     value: Tensor
@@ -124,6 +129,8 @@ class Collector:
     def _decide(self, policy: LGTCPolicy, guidance: float) -> tuple[dict, dict[str, float], list[float]]:
         seen, linked = self._look()
         before = self.world.state
+        teacher = auction(before, self.config)
+        self._reassign(before, teacher)
         out = policy(seen, linked, self.state)
         choice = self._sample(out.log_choice)
         noise = torch.randn(out.correction.shape, generator=self.random, device=self.device)
@@ -140,6 +147,7 @@ class Collector:
             "linked": linked,
             "fresh": self.fresh,
             "choice": choice,
+            "teacher": teacher,
             "drawn": drawn,
             "log_probability": log_probability(out.log_choice, choice, out.correction, policy.log_std, drawn),
             "value": out.value,
@@ -168,11 +176,17 @@ class Collector:
         flat = log_choice.exp().flatten(0, -2)
         return torch.multinomial(flat, 1, generator=self.random).view(log_choice.shape[:-1])
 
+    def _reassign(self, state: WorldState, fresh: Tensor) -> None:
+        """Agents that can bring nothing more where they were sent are guided to where the auction sends them."""
+        useful = useful_amount(state.stock, outstanding(state, self.config))
+        nowhere = torch.zeros_like(useful[..., :1])
+        spent = torch.cat([useful, nowhere], -1).gather(-1, self.assignment[..., None]).squeeze(-1) <= MET
+        self.assignment = torch.where(spent, fresh, self.assignment)
+
     def _play(
         self, choice: Tensor, correction: Tensor, alive: Tensor, guidance: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The ticks of one decision; rewards after the end of an episode do not count."""
-        n_consumers = self.bank.consumer_position.shape[1]
         total: dict[str, Tensor] = {}
         running = torch.ones(len(alive), dtype=torch.bool, device=self.device)
         self._over = (~running, ~running)
@@ -180,9 +194,7 @@ class Collector:
         for _ in range(self.config.policy.decision_steps):
             state = self.world.state
             command = team_command(state, choice, linked, correction, self.config)
-            index = self.assignment.clamp(0, n_consumers - 1)
-            met = state.completed.gather(1, index) | (self.assignment >= n_consumers)
-            result = self.world.step(command, torch.where(met, -1, self.assignment))
+            result = self.world.step(command, self.assignment)
             linked = result.adjacency
             for name, term in result.terms.items():
                 factor = guidance if name == "guidance" else 1.0

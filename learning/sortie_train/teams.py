@@ -13,16 +13,22 @@ import torch
 from sortie_core.comm_graph import adjacency
 from sortie_core.config import UserError
 from sortie_core.observation import observe
+from sortie_expert.auction import auction
 from sortie_expert.expert_policy import ExpertPolicy
 from sortie_expert.greedy import nearest_need, value_greedy
 from sortie_policy.actor_critic import LGTCPolicy
 from sortie_policy.checkpoint import check_compatible, load_metadata, load_weights
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sortie_core.config import Config
     from sortie_core.state import WorldState
 
 Choice = tuple[np.ndarray, np.ndarray | None]
+
+
+_RULES = {"greedy": nearest_need, "value_greedy": value_greedy, "auction": auction}
 
 
 class Team(Protocol):
@@ -73,16 +79,16 @@ class PolicyTeam:
         return choice.numpy(), torch.tanh(out.correction).numpy()
 
 
-class GreedyTeam:
-    """Each agent for itself, seeing the true unmet demand.
+class RuleTeam:
+    """A rule without memory that sees the true unmet demand.
 
     Args:
         config: a whole configuration.
-        valued: weigh the useful amount against the time to get there, instead of going to the nearest need.
+        rule: chooses [B, N] consumers for a state.
     """
 
-    def __init__(self, config: Config, valued: bool) -> None:
-        self.config, self.rule = config, value_greedy if valued else nearest_need
+    def __init__(self, config: Config, rule: Callable[[WorldState, Config], np.ndarray]) -> None:
+        self.config, self.rule = config, rule
 
     def choose(self, state: WorldState) -> Choice:
         """See `Team`."""
@@ -112,4 +118,4 @@ def make_team(method: str, config: Config) -> Team:
         case "expert":
             return ExpertTeam(config)
         case _:
-            return GreedyTeam(config, valued=method == "value_greedy")
+            return RuleTeam(config, _RULES[method])

@@ -1,8 +1,10 @@
 """Independent PPO with shared parameters, guided by the expert's assignment.
 
-One readable loop: collect, estimate advantages, update, log, save. A run folder holds ``config.yaml``, ``policy.ckpt``
-(deployable at any time), ``train_state.pt`` (everything to go on from) and TensorBoard events. The same configuration
-and seed give the same weights again on the same machine, also after a kill and a resume.
+The first updates imitate a centralised auction on the states that the learner itself comes to (DAgger, arXiv
+1011.0686); then PPO goes on with the reward alone. One readable loop: collect, estimate advantages, update, log, save.
+A run folder holds ``config.yaml``, ``policy.ckpt`` (deployable at any time), ``train_state.pt`` (everything to go on
+from) and TensorBoard events. The same configuration and seed give the same weights again on the same machine, also
+after a kill and a resume.
 """
 
 from __future__ import annotations
@@ -176,7 +178,7 @@ class Trainer:
                 torch.nn.utils.clip_grad_norm_(self.policy.parameters(), train.max_grad_norm)
                 self.optimiser.step()
                 logged.append(figures)
-            if logged[-1]["loss/kl"] > 1.5 * train.target_kl:
+            if logged[-1]["loss/kl"] > 1.5 * train.target_kl and self.updates_done >= train.imitation_updates:
                 break
         return {name: sum(each[name] for each in logged) / len(logged) for name in logged[0]}
 
@@ -188,6 +190,8 @@ class Trainer:
         weight, choice = rollout.weight[:, envs], rollout.choice[:, envs]
         now = losses.log_probability(out.log_choice, choice, out.correction, policy.log_std, rollout.drawn[:, envs])
         log_ratio = now - rollout.log_probability[:, envs]
+        teacher = rollout.teacher[:, envs, :, None]
+        imitation = -losses.weighted_mean(out.log_choice.gather(-1, teacher).squeeze(-1), weight)
         surrogate = losses.clipped_surrogate(log_ratio, advantage[:, envs], weight, train.clip)
         value = 0.5 * losses.weighted_mean((out.value - target[:, envs]).square(), weight)
         entropy = losses.weighted_mean(losses.entropy(out.log_choice), weight)
@@ -195,8 +199,11 @@ class Trainer:
         stability = contraction.regularisation(
             policy.cell, sizes.regularisation, sizes.contraction_min_per_s, sizes.rate_min_per_s, sizes.rate_max_per_s
         )
-        loss = surrogate + train.value_weight * value - entropy_weight * entropy + stability
+        imitating = self.updates_done < train.imitation_updates
+        improvement = imitation if imitating else surrogate - entropy_weight * entropy
+        loss = improvement + train.value_weight * value + stability
         figures = {
+            "loss/imitation": imitation.item(),
             "loss/policy": surrogate.item(),
             "loss/value": value.item(),
             "loss/regularisation": stability.item(),

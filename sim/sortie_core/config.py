@@ -166,6 +166,7 @@ class Train(Section):
     total_steps: Count
     n_envs: Count
     decisions_per_rollout: Count
+    imitation_updates: Annotated[int, Field(ge=0)]
     n_agents: CountRange
     n_consumers: CountRange
     n_resources: CountRange
@@ -188,7 +189,7 @@ class Evaluate(Section):
 
     n_layouts: Count
     first_seed: Annotated[int, Field(ge=0)]
-    methods: list[Literal["policy", "greedy", "value_greedy", "expert"]]
+    methods: list[Literal["policy", "greedy", "value_greedy", "auction", "expert"]]
     bootstrap_samples: Count
 
 
