@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from array_api_compat import array_namespace
 from array_api_compat import device as device_of
-from sortie_core.delivery import MET, outstanding
 
+from sortie_core.delivery import MET, outstanding
 from sortie_expert.greedy import distances, useful_amount, worth
 
 if TYPE_CHECKING:
