@@ -34,6 +34,19 @@ def delivered_share(state: WorldState) -> Array:
     return 1.0 - open_ / xp.clip(asked, min=_TINY)
 
 
+def deliverable_share(initial: WorldState) -> Array:
+    """[B] the most of the demand that the team's stock can meet, whatever it does.
+
+    For a consumable the stock counts once; for presence it can stand at one consumer after the other.
+    """
+    xp = array_namespace(initial.demand)
+    present = xp.astype(initial.present, initial.stock.dtype)[:, :, None]
+    stock, demand = xp.sum(initial.stock * present, axis=1), xp.sum(initial.demand, axis=1)
+    by_turns = xp.sum(xp.minimum(initial.demand, stock[:, None, :]), axis=1)
+    most = xp.sum(xp.where(initial.presence, by_turns, xp.minimum(demand, stock)), axis=1)
+    return most / xp.clip(xp.sum(demand, axis=1), min=_TINY)
+
+
 class MissionMetrics:
     """Accumulates the figures of a batch of missions; missions that are over no longer count.
 
@@ -48,6 +61,7 @@ class MissionMetrics:
         xp = array_namespace(initial.position)
         squared = squared_distances(initial.position, initial.present)
         zero = xp.zeros_like(initial.time_s)
+        self._deliverable = deliverable_share(initial)
         self._contact = self._contacts(squared)
         self._closest = _smallest(squared)
         self._share = delivered_share(initial)
@@ -96,7 +110,7 @@ class MissionMetrics:
     def result(self) -> dict[str, Array]:
         """The figures so far, by name, [B] each.
 
-        delivered_fraction; delivered_auc; time_to_90_s, nan if not reached; collisions, events of pairs;
+        delivered_fraction; deliverable_fraction, the most that the stock allows; delivered_auc; time_to_90_s, nan if not reached; collisions, events of pairs;
         collisions_per_agent_minute; min_separation_m, infinite for one drone; energy_proxy, m^2/s^3; elapsed_s.
         """
         xp = array_namespace(self._share)
@@ -104,6 +118,7 @@ class MissionMetrics:
         rest_s = xp.clip(duration_s - self._elapsed_s, min=0.0)
         return {
             "delivered_fraction": self._share,
+            "deliverable_fraction": self._deliverable,
             "delivered_auc": (self._share_s + self._share * rest_s) / (self._elapsed_s + rest_s),
             "time_to_90_s": self._to_90_s,
             "collisions": self._collisions,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hand_made_missions import configuration, mission
 
-from sortie_core.metrics import MissionMetrics, delivered_share
+from sortie_core.metrics import MissionMetrics, deliverable_share, delivered_share
 
 if TYPE_CHECKING:
     from sortie_core.state import WorldState
@@ -84,3 +84,13 @@ def test_energy_sums_squared_accelerations_over_time():
     state = fly(state, metrics, velocity=[[0.3, 0.4], [0, 0.1]])
     # |a| = 5 and then 1 m/s^2, each for 0.1 s.
     assert metrics.summary()["energy_proxy"] == pytest.approx(2.6, rel=1e-4)
+
+
+def test_what_the_stock_can_meet_bounds_the_mission() -> None:
+    both = {"stock": [[1, 1], [1, 0]], "demand": [[2, 0.5], [2, 0.5]], "agents": [[0, 0], [1, 1]]}
+    consumables = mission(**both, consumers=[[3, 3], [4, 4]])
+    assert deliverable_share(consumables).tolist() == pytest.approx([(2 + 1) / 5])
+    presence = mission(**both, consumers=[[3, 3], [4, 4]], presence=np.array([True, False]))
+    assert deliverable_share(presence).tolist() == pytest.approx([(2 + 2 + 1) / 5])
+    absent = mission(**both, consumers=[[3, 3], [4, 4]], present=np.array([True, False]))
+    assert deliverable_share(absent).tolist() == pytest.approx([(1 + 1) / 5])
