@@ -110,7 +110,8 @@ class MissionMetrics:
     def result(self) -> dict[str, Array]:
         """The figures so far, by name, [B] each.
 
-        delivered_fraction; deliverable_fraction, the most that the stock allows; delivered_auc; time_to_90_s, nan if not reached; collisions, events of pairs;
+        delivered_fraction; deliverable_fraction, the most that the stock allows; delivered_auc; time_to_90_s, nan if
+        not reached; collisions, events of pairs;
         collisions_per_agent_minute; min_separation_m, infinite for one drone; energy_proxy, m^2/s^3; elapsed_s.
         """
         xp = array_namespace(self._share)
