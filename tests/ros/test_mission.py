@@ -183,7 +183,7 @@ def test_real_time_keeps_the_pace_of_the_wall_clock(missions: Missions) -> None:
         ("team.n_agents=0", "team.n_agents"),
         ("policy.checkpoint=nowhere.ckpt", "nowhere.ckpt"),
         ("team.n_agents=500", "ros.agents_per_process"),
-        ("task.arena_half_m=1", "task.arena_half_m"),
+        ("task.arena_half_m=0.5", "task.arena_half_m"),
     ],
 )
 def test_bad_input_is_one_line(missions: Missions, change: str, culprit: str) -> None:

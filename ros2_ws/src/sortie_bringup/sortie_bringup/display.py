@@ -100,6 +100,7 @@ def draw(folder: Path, config: Config) -> Path:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.patches import Circle
 
     with np.load(folder / "trajectory.npz") as file:
         record = dict(file)
@@ -112,7 +113,7 @@ def draw(folder: Path, config: Config) -> Path:
         if not record["alive"][-1, k]:
             plan.plot(*path[-1, :2], "x", color="black", markersize=9)
     for at in consumers:
-        plan.add_patch(pyplot.Circle(at[:2], config.task.service_radius_m, color="0.8", zorder=0))
+        plan.add_patch(Circle(at[:2], config.task.service_radius_m, color="0.8", zorder=0))
     plan.set(xlabel="x, m", ylabel="y, m", aspect="equal", title="trajectories; grey: consumers, x: lost drones")
     if len(record["position"][0]) <= 10:
         plan.legend(fontsize="small")

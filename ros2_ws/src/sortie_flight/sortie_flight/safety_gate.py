@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sortie_core.config import Config
 
-    Vector = NDArray[np.float64]
+    Vector = NDArray[np.floating]
 
 LANDING_SPEED_MPS = 0.5
 """Descent when a drone is landed for silence."""
@@ -144,15 +144,14 @@ class SafetyGate:
     ) -> tuple[Vector, set[Intervention]]:
         """The command, or what takes its place."""
         hover = np.zeros(3)
-        silent_s = math.inf if command is None else now_s - command.time_s
         # Half a microsecond forgives what seconds and nanoseconds lose as one float.
-        if silent_s > self._limits.land_after_s + 5e-7:
+        if command is None or now_s - command.time_s > self._limits.land_after_s + 5e-7:
             return np.array([0.0, 0.0, -LANDING_SPEED_MPS]), {Intervention.SILENCE_LANDING}
         if not self._known(position):
             return hover, {Intervention.ODOMETRY_INVALID}
         if now_s - position.time_s > self._limits.stale_after_s + 5e-7:
             return hover, {Intervention.ODOMETRY_STALE}
-        if silent_s > self._limits.stale_after_s + 5e-7:
+        if now_s - command.time_s > self._limits.stale_after_s + 5e-7:
             return hover, {Intervention.SILENCE_HOVER}
         if not np.isfinite(command.value).all():
             return hover, {Intervention.COMMAND_INVALID}
@@ -168,5 +167,5 @@ class SafetyGate:
         return wanted if size <= most else self._last.value + change * (most / size)
 
     @staticmethod
-    def _known(position: Stamped | None) -> bool:
+    def _known(position: Stamped | None) -> TypeGuard[Stamped]:
         return position is not None and bool(np.isfinite(position.value).all())

@@ -81,7 +81,7 @@ class AgentNode(ManagedNode):
         """
         super().__init__("agent", **options)
         self.index = declare_index(self, self.config)
-        self._runtime: AgentRuntime | None = None
+        self._loaded: AgentRuntime | None = None
         self._reset()
         self.hear(Odometry, "odom", self._on_odometry, qos.TICK_STATE)
         self.hear(Stock, "stock", self._on_stock, qos.TICK_STATE)
@@ -108,7 +108,7 @@ class AgentNode(ManagedNode):
             UserError: the checkpoint is missing, broken, or of another configuration.
         """
         _rehearse(AgentRuntime.from_checkpoint(self.config, self.index), self.config)
-        self._runtime = AgentRuntime.from_checkpoint(self.config, self.index)
+        self._loaded = AgentRuntime.from_checkpoint(self.config, self.index)
         rate = self._runtime.contraction_rate
         if rate <= 0:
             self.get_logger().warning(f"the policy does not contract (c = {rate:.3g} 1/s): it may not settle")
@@ -132,14 +132,20 @@ class AgentNode(ManagedNode):
 
     def release(self) -> None:
         """Drop the policy, and with it what it remembers."""
-        self._runtime = None
+        self._loaded = None
+
+    @property
+    def _runtime(self) -> AgentRuntime:
+        if self._loaded is None:
+            raise RuntimeError("configure the agent before using it")
+        return self._loaded
 
     def vital_signs(self) -> dict[str, object]:
         """How fast ticks are computed."""
         signs: dict[str, object] = {
             "ticks_completed": len(self._compute.compute_s),
             "ticks_abandoned": self._abandoned,
-            "contraction_rate_per_s": self._runtime.contraction_rate if self._runtime else "",
+            "contraction_rate_per_s": self._loaded.contraction_rate if self._loaded else "",
         }
         if self._compute.compute_s:
             for share, value in zip((50, 95, 99), np.percentile(self._compute.compute_s, (50, 95, 99)), strict=True):
@@ -195,6 +201,8 @@ class AgentNode(ManagedNode):
 
     def _decide(self, stamp: Time) -> None:
         decision = self._runtime.decision
+        if decision is None:
+            raise RuntimeError("a tick is over without a decision")
         self._command.publish(command_message(decision.velocity, stamp))
         self._claim.publish(claim_message(decision, stamp))
         self._stamp = None

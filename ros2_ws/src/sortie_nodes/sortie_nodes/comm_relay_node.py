@@ -42,17 +42,19 @@ class Scene:
     Attributes:
         position: [N, D] m.
         placed: [N] bool, whose position is known.
-        alive: [N] bool, None until the world has said so.
+        alive: [N] bool.
+        announced: the world has said who is alive.
     """
 
     position: NDArray[np.float32]
     placed: NDArray[np.bool_]
-    alive: NDArray[np.bool_] | None = None
+    alive: NDArray[np.bool_]
+    announced: bool = False
 
     @property
     def known(self) -> bool:
         """All living drones have their positions."""
-        return self.alive is not None and bool((self.placed | ~self.alive).all())
+        return self.announced and bool((self.placed | ~self.alive).all())
 
 
 class CommRelayNode(ManagedNode):
@@ -85,15 +87,18 @@ class CommRelayNode(ManagedNode):
 
     def begin(self) -> None:
         """Forget the last mission's rounds."""
-        self._radio: Radio | None = None
+        self._radio, self._seeded = self._tuned(self.config.seed), False
         self._scenes: dict[int, Scene] = {}
         self._open: dict[tuple[int, int], dict[int, Packet]] = {}
         self._deadline_s: dict[tuple[int, int], float] = {}
         self._closed: set[tuple[int, int]] = set()
 
+    def _tuned(self, seed: int) -> Radio:
+        return Radio(self.config.comm, self.config.world.dt_s, self._n_agents, seed)
+
     def vital_signs(self) -> dict[str, object]:
         """What the radio has carried."""
-        return {"radius_m": self.config.comm.radius_m, **(asdict(self._radio.count) if self._radio else {})}
+        return {"radius_m": self.config.comm.radius_m, **asdict(self._radio.count)}
 
     # What comes in.
 
@@ -102,7 +107,8 @@ class CommRelayNode(ManagedNode):
             self._scenes = {t: scene for t, scene in self._scenes.items() if t > tick - _KEPT_TICKS}
             self._closed = {at for at in self._closed if at[0] > tick - _KEPT_TICKS}
             shape = (self._n_agents, self.config.task.dimensions)
-            self._scenes[tick] = Scene(np.zeros(shape, np.float32), np.zeros(self._n_agents, bool))
+            nobody = np.zeros(self._n_agents, bool)
+            self._scenes[tick] = Scene(np.zeros(shape, np.float32), nobody.copy(), nobody)
         return self._scenes[tick]
 
     def _on_odometry(self, drone: int, message: Odometry) -> None:
@@ -115,9 +121,10 @@ class CommRelayNode(ManagedNode):
         self._close_complete()
 
     def _on_status(self, message: WorldStatus) -> None:
-        if self._radio is None:
-            self._radio = Radio(self.config.comm, self.config.world.dt_s, self._n_agents, message.seed)
-        self._scene(message.tick).alive = np.array(message.alive, bool)
+        if not self._seeded:
+            self._radio, self._seeded = self._tuned(message.seed), True
+        scene = self._scene(message.tick)
+        scene.alive, scene.announced = np.array(message.alive, bool), True
         self._close_complete()
 
     def on_lost(self, drone: int) -> None:
@@ -128,8 +135,7 @@ class CommRelayNode(ManagedNode):
         packet = packet_from(message)
         at = (packet.tick, packet.round)
         if at in self._closed:
-            if self._radio:
-                self._radio.count.messages_late += 1
+            self._radio.count.messages_late += 1
             return
         if at not in self._open:
             self._open[at] = {}
@@ -149,7 +155,7 @@ class CommRelayNode(ManagedNode):
     def _close_overdue(self) -> None:
         now_s = time.monotonic()
         for at in [at for at, deadline_s in self._deadline_s.items() if deadline_s <= now_s]:
-            if self._scene(at[0]).alive is None:
+            if not self._scene(at[0]).announced:
                 continue
             for drone in np.flatnonzero(self._silent(at)) if self.config.ros.lockstep else ():
                 text = f"drone {drone} sent nothing in round {at[1]} of tick {at[0]} for {self._patience_s} s"

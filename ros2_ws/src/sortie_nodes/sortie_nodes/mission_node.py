@@ -63,6 +63,7 @@ class Managed:
         drone: whose node it is; None for those that every mission needs.
         change: its lifecycle service.
         look: the service that tells its state.
+        refused: it answered that the last transition failed.
         state: what that is, as far as the manager knows; a transition that does not start there would end the node.
     """
 
@@ -71,6 +72,7 @@ class Managed:
     change: Client
     look: Client
     state: int = State.PRIMARY_STATE_UNCONFIGURED
+    refused: bool = False
 
 
 class MissionNode(Node):
@@ -92,9 +94,9 @@ class MissionNode(Node):
         autostart = declare(self, "autostart", False, "fly one mission of the configuration's seed, then exit")
         self.exit_code: int | None = None
         self._out = Path(out) if out else None
-        self._record: MissionRecord | None = None
+        self._record = MissionRecord(self.config, self.config.seed)  # of nothing yet but early faults
         self._script: Script | None = None
-        names = [(name, None) for name in ("world", "comm_relay", "safety_gate")]
+        names: list[tuple[str, int | None]] = [(name, None) for name in ("world", "comm_relay", "safety_gate")]
         names += [(f"drone_{k}/agent", k) for k in range(self.config.team.n_agents)]
         self._nodes = [self._manage(name, drone) for name, drone in names]
         self._start = self.create_client(StartWorld, "world/start")
@@ -131,38 +133,31 @@ class MissionNode(Node):
         self.create_subscription(ConsumerArray, "consumers", self._on_consumers, qos.TICK_STATE)
         for k in range(self.config.team.n_agents):
             self.create_subscription(AgentReport, f"drone_{k}/report", self._on_report, qos.REPORT)
-        self._early_faults: list[Fault] = []
         self._safety_final = False
 
     # What is heard.
 
     def _on_status(self, message: WorldStatus) -> None:
-        if self._record:
-            self._record.add_status(message)
+        self._record.add_status(message)
 
     def _on_consumers(self, message: ConsumerArray) -> None:
-        if self._record and message.tick == 0:
+        if message.tick == 0:
             self._record.consumer_position = np.array(
                 [[each.position.x, each.position.y, each.position.z] for each in message.consumers]
             )
 
     def _on_radio(self, message: RadioStatistics) -> None:
-        if self._record:
-            self._record.radio = message
+        self._record.radio = message
 
     def _on_fault(self, message: Fault) -> None:
-        if self._record:
-            self._record.add_fault(message)
-        else:
-            self._early_faults.append(message)
+        self._record.add_fault(message)
 
     def _on_report(self, message: AgentReport) -> None:
-        if self._record:
-            self._record.reports[message.drone] = message
+        self._record.reports[message.drone] = message
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            if self._record and status.name.endswith("/safety_gate"):
+            if status.name.endswith("/safety_gate"):
                 values = {item.key: item.value for item in status.values}
                 self._safety_final = values.pop("active") == "False"
                 self._record.interventions = {key: int(value) for key, value in values.items()}
@@ -206,9 +201,8 @@ class MissionNode(Node):
         Raises:
             MissionError: it could not begin.
         """
-        record = self._record = MissionRecord(self.config, seed)
-        for fault in self._early_faults:
-            record.add_fault(fault)
+        lost = [fault for _, fault in self._record.faults if fault.lost]
+        record = self._record = MissionRecord(self.config, seed, lost)
         try:
             yield from self._bring_up()
             yield from self._start_world(seed, limit_s)
@@ -217,7 +211,6 @@ class MissionNode(Node):
             yield from self._take_down()
             raise
         yield from self._take_down()
-        self._record, self._early_faults = None, []
         summary = record.summary()
         if self._out:
             record.write(self._out, summary)
@@ -228,15 +221,17 @@ class MissionNode(Node):
         timeout_s = self.config.ros.ready_timeout_s
         began_s = time.monotonic()
         if not (yield from self._until(lambda: all(self._answers(node) for node in self._living()), timeout_s)):
-            silent = [node.name for node in self._living() if not self._answers(node)]
-            raise MissionError(f"not up after {timeout_s} s (ros.ready_timeout_s): {', '.join(silent)}")
+            silent = [node for node in self._living() if not self._answers(node)]
+            raise MissionError(f"not up after {timeout_s} s (ros.ready_timeout_s): {_names(silent)}")
         found_s = time.monotonic() - began_s
-        if failed := (yield from self._change(Transition.TRANSITION_CONFIGURE, timeout_s)):
-            raise MissionError(f"could not be configured, see their messages above: {', '.join(failed)}")
+        deadline_s = began_s + timeout_s
+        while failed := (yield from self._change(Transition.TRANSITION_CONFIGURE, timeout_s)):
+            if any(node.refused for node in failed) or time.monotonic() > deadline_s:
+                raise MissionError(f"could not be configured, see their messages above: {_names(failed)}")
         # Each attempt to become active waits for links only so long, to hear of lost drones in between.
         while failed := (yield from self._change(Transition.TRANSITION_ACTIVATE, timeout_s)):
-            if time.monotonic() > began_s + timeout_s:
-                raise MissionError(f"not active after {timeout_s} s (ros.ready_timeout_s): {', '.join(failed)}")
+            if time.monotonic() > deadline_s:
+                raise MissionError(f"not active after {timeout_s} s (ros.ready_timeout_s): {_names(failed)}")
         ready_s = time.monotonic() - began_s
         self.get_logger().info(f"{len(self._living())} nodes found in {found_s:.1f} s, ready in {ready_s:.1f} s")
 
@@ -250,35 +245,37 @@ class MissionNode(Node):
         return node.change.service_is_ready() and node.look.service_is_ready()
 
     def _change(self, transition: int, timeout_s: float) -> Script:
-        """Put all living nodes through a transition; the names of those that did not follow."""
+        """Put all living nodes through a transition; those that did not follow."""
         start, end = _STEPS[transition]
         request = ChangeState.Request()
         request.transition.id = transition
         nodes = [node for node in self._living() if node.state == start and self._answers(node)]
-        asked = {node.name: node.change.call_async(request) for node in nodes}
+        asked = {node.name: [node.change.call_async(request)] for node in nodes}
 
         def unanswered() -> list[Managed]:
-            return [node for node in nodes if not asked[node.name].done() and node in self._living()]
+            living = self._living()
+            return [node for node in nodes if node in living and not any(each.done() for each in asked[node.name])]
 
         deadline_s = time.monotonic() + timeout_s
         while not (yield from self._until(lambda: not unanswered(), _ANSWER_S)) and time.monotonic() < deadline_s:
             # An answer may be lost where the other side has not found this one yet, though it found the question; a
             # node asked for its state answers once its transition is over.
             for node in unanswered():
-                asked[node.name] = node.look.call_async(GetState.Request())
+                asked[node.name].append(node.look.call_async(GetState.Request()))
         for node in nodes:
-            answer = asked[node.name].result() if asked[node.name].done() else None
-            if isinstance(answer, GetState.Response):
-                node.state = answer.current_state.id
-            elif answer is not None and answer.success:
-                node.state = end
-        return [node.name for node in nodes if node.state != end and node in self._living()]
+            for answer in (each.result() for each in asked[node.name] if each.done()):
+                changed = isinstance(answer, ChangeState.Response)
+                node.refused = changed and not answer.success
+                node.state = (start if node.refused else end) if changed else answer.current_state.id
+        return [node for node in nodes if node.state != end and node in self._living()]
 
     def _start_world(self, seed: int, limit_s: float) -> Script:
         answer = self._start.call_async(StartWorld.Request(seed=seed, time_limit=limit_s))
         record = self._record
         # The first tick is as good as an answer.
-        if not (yield from self._until(lambda: answer.done() or record.status, self.config.ros.ready_timeout_s)):
+        if not (
+            yield from self._until(lambda: answer.done() or record.status is not None, self.config.ros.ready_timeout_s)
+        ):
             raise MissionError("the world did not start")
         if answer.done() and not answer.result().success:
             raise MissionError(answer.result().message)
@@ -324,6 +321,10 @@ class MissionNode(Node):
         while not (holds := condition()) and time.monotonic() < deadline_s:
             yield
         return holds
+
+
+def _names(nodes: list[Managed]) -> str:
+    return ", ".join(node.name for node in nodes)
 
 
 def main() -> int:

@@ -25,14 +25,15 @@ class MissionRecord:
     Args:
         config: of the mission.
         seed: of its layout.
+        lost: faults of drones that were lost before it.
     """
 
-    def __init__(self, config: Config, seed: int) -> None:
-        """Start empty."""
+    def __init__(self, config: Config, seed: int, lost: Iterable[Fault] = ()) -> None:
+        """Start empty but for `lost`."""
         self.config, self.seed = config, seed
         self.status: WorldStatus | None = None
         self.radio: RadioStatistics | None = None
-        self.faults: list[tuple[float, Fault]] = []
+        self.faults: list[tuple[float, Fault]] = [(0.0, fault) for fault in lost]
         self.reports: dict[int, AgentReport] = {}
         self.interventions: dict[str, int] = {}
         self.consumer_position = np.zeros((0, 3))
@@ -106,7 +107,7 @@ class MissionRecord:
         names = ("time_s", "position", "stock", "unmet", "alive", "delivered_fraction")
         fresh = folder / ".trajectory.npz.new"
         with fresh.open("wb") as file:
-            columns = {
+            columns: dict[str, Any] = {
                 name: np.array(column) for name, column in zip(names, zip(*self._rows, strict=True), strict=False)
             }
             np.savez_compressed(file, **columns, consumer_position=self.consumer_position)

@@ -40,8 +40,8 @@ class Radio:
 
     A packet reaches those who are in range where the sender and they are when it is sent, unless the link loses it.
     Losses are independent per link and round, and are a function of (seed, tick, round, sender, receiver) alone, so
-    that a mission can be flown again exactly. A packet of tick t is heard once, in the receiver's first frame of the same
-    round at a tick of at least ``t + latency_steps``. Bandwidth is a token bucket per sender, one second deep.
+    that a mission can be flown again exactly. A packet of tick t is heard once, in the receiver's first frame of the
+    same round at a tick of at least ``t + latency_steps``. Bandwidth is a token bucket per sender, one second deep.
 
     Args:
         comm: the radio's section of the configuration.

@@ -46,8 +46,8 @@ class WorldNode(ManagedNode):
     """Moves the team tick by tick and tells each drone what it perceives.
 
     In real time the wall clock paces the ticks, times ros.real_time_factor. In lockstep a tick ends once the setpoints
-    of all living drones for that tick are there; a drone whose setpoint is ros.command_timeout_s behind the first one is
-    lost, and the others go on without it.
+    of all living drones for that tick are there; a drone whose setpoint is ros.command_timeout_s behind the first one
+    is lost, and the others go on without it.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -58,7 +58,7 @@ class WorldNode(ManagedNode):
         """
         super().__init__("world", **options)
         n_agents, self._dt_s = self.config.team.n_agents, self.config.world.dt_s
-        self._world: MissionWorld | None = None
+        self._loaded: MissionWorld | None = None
         self._running = False
         self._clock_publisher = self.speak(Clock, "/clock", qos.CLOCK)
         self._status = self.speak(WorldStatus, "team_status", qos.TEAM_STATUS, _STATUS_READERS)
@@ -80,7 +80,7 @@ class WorldNode(ManagedNode):
 
     def prepare(self) -> None:
         """Start the simulator."""
-        self._world = MissionWorld(self.config)
+        self._loaded = MissionWorld(self.config)
 
     def end(self) -> None:
         """Stop the ticks."""
@@ -89,9 +89,15 @@ class WorldNode(ManagedNode):
 
     def release(self) -> None:
         """Give the simulator back."""
-        if self._world is not None:
-            self._world.close()
-            self._world = None
+        if self._loaded is not None:
+            self._loaded.close()
+            self._loaded = None
+
+    @property
+    def _world(self) -> MissionWorld:
+        if self._loaded is None:
+            raise RuntimeError("configure the world before using it")
+        return self._loaded
 
     def vital_signs(self) -> dict[str, object]:
         """How the ticks go."""
