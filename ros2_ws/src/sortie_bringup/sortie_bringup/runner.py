@@ -21,6 +21,7 @@ from rich.markup import escape
 from sortie_bringup.display import LiveLine, draw, outcome_table
 from sortie_bringup.fleet import MANAGER, check, fleet
 from sortie_bringup.processes import ProcessGroup, describe
+from sortie_bringup.shared_memory import remove_orphans
 from sortie_core.config import Config, UserError, load_config
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def _fly(options: argparse.Namespace, config: Config, overrides: list[str], cons
     os.environ.setdefault("ROS_LOG_DIR", str(folder / "log"))
     if not os.environ.get("ROS_DOMAIN_ID"):
         os.environ["ROS_DOMAIN_ID"] = str(free_domain())
+    remove_orphans()
     processes = ProcessGroup(lambda label, line: console.print(f"[cyan]\\[{label}][/cyan] {escape(line)}"))
     try:
         for node in fleet(config, Path(options.config).resolve(), overrides, folder):
