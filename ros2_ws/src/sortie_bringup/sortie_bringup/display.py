@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _ROWS = (
     ("delivered", "delivered_fraction", "{:.1%}"),
+    ("the stock allows", "deliverable_fraction", "{:.1%}"),
     ("delivered, average over time", "delivered_auc", "{:.3f}"),
     ("time to 90 %", "time_to_90_s", "{:.1f} s"),
     ("mission time", "mission_time_s", "{:.1f} s"),

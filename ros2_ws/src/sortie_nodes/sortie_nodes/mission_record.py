@@ -73,7 +73,9 @@ class MissionRecord:
         task, radio = self.config.task, self.radio
         figures = json.loads(self.status.metrics) if self.status and self.status.metrics else {}
         rates = [report.contraction_rate for report in self.reports.values() if np.isfinite(report.contraction_rate)]
+        wanted = self.config.ros.success_fraction * figures.get("deliverable_fraction", 1.0)
         return {
+            "success": figures.get("delivered_fraction", 0.0) >= wanted,
             "seed": self.seed,
             "config_hash": self.config.hash(),
             "n_agents": self.config.team.n_agents,
