@@ -28,7 +28,7 @@ from rclpy.experimental import EventsExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from sortie_bringup.processes import command_line
-from sortie_bringup.runner import free_domain
+from sortie_cli.environment import free_domain
 from sortie_core.config import load_config
 
 if TYPE_CHECKING:
@@ -73,9 +73,18 @@ class Graph:
 
     def __init__(self) -> None:
         self.executor = EventsExecutor()
+        self._nodes: list[Node] = []
 
     def add(self, node: Node) -> None:
         self.executor.add_node(node)
+        self._nodes.append(node)
+
+    def close(self) -> None:
+        for node in self._nodes:
+            self.executor.remove_node(node)
+            node.destroy_node()
+        self._nodes.clear()
+        self.executor.shutdown()
 
     def spin(self, seconds: float) -> None:
         deadline_s = time.monotonic() + seconds
@@ -147,7 +156,9 @@ def managed(graph: Graph) -> Iterator[Callable[[NodeDescription], ManagedProcess
 @pytest.fixture
 def graph(domain: int) -> Iterator[Graph]:
     rclpy.init(domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
-    yield Graph()
+    graph = Graph()
+    yield graph
+    graph.close()
     rclpy.try_shutdown()
 
 
@@ -223,6 +234,5 @@ class Missions:
 
 
 @pytest.fixture
-def missions(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Missions:
-    monkeypatch.delenv("ROS_DOMAIN_ID", raising=False)
+def missions(checkpoint: Path, domain: int, tmp_path: Path) -> Missions:
     return Missions(checkpoint, tmp_path)

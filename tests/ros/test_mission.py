@@ -108,7 +108,6 @@ def agent_process(runner: subprocess.Popen[str], drone: int) -> psutil.Process:
 def test_a_team_goes_on_without_a_drone_whose_process_dies_or_hangs(
     missions: Missions,
     graph: Graph,
-    domain: int,
     how: signal.Signals,
     flags: tuple[str, ...],
     overrides: tuple[str, ...],
@@ -139,7 +138,7 @@ def test_a_team_goes_on_without_a_drone_whose_process_dies_or_hangs(
     assert others[-1].sum() < others[last_alive + 1].sum(), "the others deliver"
 
 
-def test_an_interrupted_mission_leaves_no_process_behind(missions: Missions, graph: Graph, domain: int) -> None:
+def test_an_interrupted_mission_leaves_no_process_behind(missions: Missions, graph: Graph) -> None:
     witness = Witness(graph)
     with missions.start("cut", "task.duration_s=60", flags=()) as runner:
         witness.until_tick(3)
@@ -154,7 +153,7 @@ def test_an_interrupted_mission_leaves_no_process_behind(missions: Missions, gra
     assert psutil.wait_procs(children, timeout=5)[1] == []
 
 
-def test_without_the_world_the_mission_is_over(missions: Missions, graph: Graph, domain: int) -> None:
+def test_without_the_world_the_mission_is_over(missions: Missions, graph: Graph) -> None:
     witness = Witness(graph)
     with missions.start("halt", "task.duration_s=60", flags=()) as runner:
         witness.until_tick(3)

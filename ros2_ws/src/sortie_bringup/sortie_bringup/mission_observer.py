@@ -39,4 +39,4 @@ class MissionObserver(Node):
         """Tell the graph that a process has ended, and that the drones in it are lost."""
         for drone in drones:
             text = f"the process of drone {drone} ended with {how}"
-            self._publisher.publish(Fault(kind="process_exit", drone=drone, lost=True, text=text))
+            self._publisher.publish(Fault(kind=Fault.PROCESS_EXIT, drone=drone, lost=True, text=text))

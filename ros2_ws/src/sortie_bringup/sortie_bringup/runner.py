@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -37,7 +36,6 @@ _CHILD_DEFAULTS = {
     "OPENBLAS_NUM_THREADS": "1",
     "PYTHONUNBUFFERED": "1",
     "RCUTILS_CONSOLE_OUTPUT_FORMAT": "{severity}: {message}",
-    "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
 }
 
 
@@ -87,8 +85,6 @@ def _fly(options: argparse.Namespace, config: Config, overrides: list[str], cons
     for name, value in _CHILD_DEFAULTS.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("ROS_LOG_DIR", str(folder / "log"))
-    if not os.environ.get("ROS_DOMAIN_ID"):
-        os.environ["ROS_DOMAIN_ID"] = str(free_domain())
     remove_orphans()
     processes = ProcessGroup(lambda label, line: console.print(f"[cyan]\\[{label}][/cyan] {escape(line)}"))
     try:
@@ -141,24 +137,6 @@ def _follow(processes: ProcessGroup, line: LiveLine) -> int:
                 observer.report_exit(node.drones, describe(exit_code))
     finally:
         rclpy.try_shutdown()
-
-
-def free_domain() -> int:
-    """A DDS domain that no other process of this machine takes part in, 1 to 101.
-
-    Raises:
-        UserError: all are taken.
-    """
-    for step in range(101):
-        domain = 1 + (os.getpid() + step) % 101
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                # The port of a domain's first participant, by the DDSI-RTPS standard, 9.6.2.3.
-                probe.bind(("", 7400 + 250 * domain + 10))
-            except OSError:
-                continue
-            return domain
-    raise UserError("no free DDS domain on this machine; end other ROS processes or set ROS_DOMAIN_ID")
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -10,6 +10,7 @@ import numpy as np
 from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
 from rosgraph_msgs.msg import Clock
+from sortie_interfaces.msg import Fault
 
 from sortie_flight.safety_gate import Intervention, SafetyGate, Stamped
 from sortie_nodes import qos
@@ -99,8 +100,7 @@ class SafetyNode(ManagedNode):
                 self._publish(drone, now_s)
             if drone not in self.lost and now_s - heard_s > limits.land_after_s:
                 text = f"drone {drone} got no command for {now_s - heard_s:.1f} s and is landed"
-                self.report_fault("landing", drone, text, lost=True)
-                self.lose(drone)
+                self.report_fault(Fault.LANDING, drone, text)
 
     def _publish(self, drone: int, now_s: float) -> None:
         channel = self._channels[drone]

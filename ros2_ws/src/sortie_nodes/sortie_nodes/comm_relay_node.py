@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from nav_msgs.msg import Odometry
-from sortie_interfaces.msg import Frame, RadioStatistics, WorldStatus
+from sortie_interfaces.msg import Fault, Frame, RadioStatistics, WorldStatus
 from sortie_interfaces.msg import Packet as PacketMsg
 
 from sortie_core.packets import n_rounds
@@ -96,6 +96,11 @@ class CommRelayNode(ManagedNode):
     def _tuned(self, seed: int) -> Radio:
         return Radio(self.config.comm, self.config.world.dt_s, self._n_agents, seed)
 
+    def end(self) -> None:
+        """Say what the radio has carried altogether."""
+        if self._scenes:
+            self._publish_statistics(max(self._scenes))
+
     def vital_signs(self) -> dict[str, object]:
         """What the radio has carried."""
         return {"radius_m": self.config.comm.radius_m, **asdict(self._radio.count)}
@@ -155,12 +160,11 @@ class CommRelayNode(ManagedNode):
     def _close_overdue(self) -> None:
         now_s = time.monotonic()
         for at in [at for at, deadline_s in self._deadline_s.items() if deadline_s <= now_s]:
-            if not self._scene(at[0]).announced:
+            if at not in self._open or not self._scene(at[0]).announced:
                 continue
             for drone in np.flatnonzero(self._silent(at)) if self.config.ros.lockstep else ():
                 text = f"drone {drone} sent nothing in round {at[1]} of tick {at[0]} for {self._patience_s} s"
-                self.report_fault("silent", int(drone), text, lost=True)
-                self.lose(int(drone))
+                self.report_fault(Fault.SILENT, int(drone), text)
             if at in self._open:
                 self._close(at)
         self._arm()
@@ -191,8 +195,11 @@ class CommRelayNode(ManagedNode):
                 self._receivers[drone].publish(frame_message(tick, round_, each))
         policy = self.config.policy
         if round_ == n_rounds(tick, policy.decision_steps, policy.hops) - 1:
-            self._statistics.publish(RadioStatistics(tick=tick, **asdict(self._radio.count)))
+            self._publish_statistics(tick)
         self._arm()
+
+    def _publish_statistics(self, tick: int) -> None:
+        self._statistics.publish(RadioStatistics(tick=tick, **asdict(self._radio.count)))
 
     def _arm(self) -> None:
         """Set the timer to the earliest deadline."""

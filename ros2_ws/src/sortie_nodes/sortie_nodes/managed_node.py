@@ -69,6 +69,7 @@ class ManagedNode(LifecycleNode):
         self.config = declare_config(self)
         self.active = False
         self.lost: set[int] = set()
+        self._failed: set[int] = set()  # those of `lost` whose failure ends with the mission
         self._links: list[Link] = []
         self._diagnostics = self.create_publisher(DiagnosticArray, self.team_topic("diagnostics"), qos.DIAGNOSTICS)
         self._faults = self.create_publisher(Fault, self.team_topic("faults"), qos.FAULTS)
@@ -140,10 +141,11 @@ class ManagedNode(LifecycleNode):
         """A timer that neither mission time nor a change of the system's time can stop."""
         return self.create_timer(period_s, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
-    def report_fault(self, kind: str, drone: int, text: str, *, lost: bool) -> None:
-        """Tell everyone of a fault; see Fault.msg."""
+    def report_fault(self, kind: str, drone: int, text: str) -> None:
+        """Tell everyone, this node included, that a drone is lost; see Fault.msg for kinds."""
         self.get_logger().warning(text)
-        self._faults.publish(Fault(kind=kind, drone=drone, lost=lost, text=text))
+        self._faults.publish(Fault(kind=kind, drone=drone, lost=True, text=text))
+        self.lose(drone, failed=kind == Fault.FAILED)
 
     def follow_faults(self) -> None:
         """Keep `lost` up to date, from whoever reports a drone as lost."""
@@ -152,15 +154,17 @@ class ManagedNode(LifecycleNode):
     def on_lost(self, drone: int) -> None:
         """A drone has just been added to `lost`."""
 
-    def lose(self, drone: int) -> None:
-        """Count a drone as lost from now on."""
+    def lose(self, drone: int, *, failed: bool = False) -> None:
+        """Count a drone as lost from now on; one that `failed` only until the next mission."""
+        if failed:
+            self._failed.add(drone)
         if drone not in self.lost:
             self.lost.add(drone)
             self.on_lost(drone)
 
     def _on_fault(self, message: Fault) -> None:
-        if message.lost and message.drone >= 0:
-            self.lose(message.drone)
+        if message.lost:
+            self.lose(message.drone, failed=message.kind == Fault.FAILED)
 
     # Lifecycle.
 
@@ -182,6 +186,8 @@ class ManagedNode(LifecycleNode):
                 self.get_logger().info(f"waiting for the other ends of {', '.join(map(str, missing))}")
                 return TransitionCallbackReturn.FAILURE
             time.sleep(_LINK_POLL_S)
+        self.lost -= self._failed
+        self._failed.clear()
         self.begin()
         self.active = True
         return super().on_activate(state)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
-from lifecycle_msgs.msg import State, Transition
-from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -19,67 +16,30 @@ from sortie_interfaces.action import Mission
 from sortie_interfaces.msg import AgentReport, ConsumerArray, Fault, RadioStatistics, WorldStatus
 from sortie_interfaces.srv import StartWorld
 
+from sortie_core.packets import n_rounds
 from sortie_nodes import qos
+from sortie_nodes.lifecycle_manager import LifecycleManager, MissionError, until
 from sortie_nodes.mission_record import MissionRecord
 from sortie_nodes.params import declare, declare_config
 from sortie_nodes.spinning import FAILED, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
     from rclpy.action.server import ServerGoalHandle
-    from rclpy.client import Client
 
-    Script = Generator[None, None, Any]
+    from sortie_nodes.lifecycle_manager import Script
 
 _POLL_S = 0.02
-_ANSWER_S = 0.5
-"""After so long without an answer the question is taken as lost; discovery can be that one-sided for a while."""
 _FAREWELL_S = 3.0
-"""How long nodes may take to report and to stop after a mission."""
+"""How long reports of a mission may take to come in."""
 _FEEDBACK_PERIOD_S = 0.1
 """Wall clock."""
-
-
-_STEPS = {
-    Transition.TRANSITION_CONFIGURE: (State.PRIMARY_STATE_UNCONFIGURED, State.PRIMARY_STATE_INACTIVE),
-    Transition.TRANSITION_ACTIVATE: (State.PRIMARY_STATE_INACTIVE, State.PRIMARY_STATE_ACTIVE),
-    Transition.TRANSITION_DEACTIVATE: (State.PRIMARY_STATE_ACTIVE, State.PRIMARY_STATE_INACTIVE),
-    Transition.TRANSITION_CLEANUP: (State.PRIMARY_STATE_INACTIVE, State.PRIMARY_STATE_UNCONFIGURED),
-}
-"""Where each transition starts and ends."""
-
-
-class MissionError(Exception):
-    """The mission cannot be flown: one line that says why."""
-
-
-@dataclass
-class Managed:
-    """One node under management.
-
-    Attributes:
-        name: fully qualified.
-        drone: whose node it is; None for those that every mission needs.
-        change: its lifecycle service.
-        look: the service that tells its state.
-        refused: it answered that the last transition failed.
-        state: what that is, as far as the manager knows; a transition that does not start there would end the node.
-    """
-
-    name: str
-    drone: int | None
-    change: Client
-    look: Client
-    state: int = State.PRIMARY_STATE_UNCONFIGURED
-    refused: bool = False
 
 
 class MissionNode(Node):
     """Offers the action `mission`; with `autostart` it flies one mission by itself and exits with its outcome.
 
-    A mission is a generator that a timer resumes, for a coroutine that awaits a future keeps the executor spinning at
-    full speed. For the same reason a goal is executed, in the action's sense, only once its result is there.
+    A mission is a script that a timer resumes. A goal is executed, in the action's sense, only once its result is
+    there, since a coroutine that waited for it would keep the executor at full speed.
     """
 
     def __init__(self) -> None:
@@ -98,7 +58,7 @@ class MissionNode(Node):
         self._script: Script | None = None
         names: list[tuple[str, int | None]] = [(name, None) for name in ("world", "comm_relay", "safety_gate")]
         names += [(f"drone_{k}/agent", k) for k in range(self.config.team.n_agents)]
-        self._nodes = [self._manage(name, drone) for name, drone in names]
+        self._team = LifecycleManager(self, names, lambda: self._record.lost)
         self._start = self.create_client(StartWorld, "world/start")
         self._subscribe()
         self._action = ActionServer(
@@ -120,10 +80,6 @@ class MissionNode(Node):
     def _resume(self) -> None:
         if self._script and next(self._script, self) is self:
             self._script = None
-
-    def _manage(self, name: str, drone: int | None) -> Managed:
-        change = self.create_client(ChangeState, f"{name}/change_state")
-        return Managed(name, drone, change, self.create_client(GetState, f"{name}/get_state"))
 
     def _subscribe(self) -> None:
         self.create_subscription(WorldStatus, "team_status", self._on_status, qos.TEAM_STATUS)
@@ -204,10 +160,11 @@ class MissionNode(Node):
         Raises:
             MissionError: it could not begin.
         """
-        lost = [fault for _, fault in self._record.faults if fault.lost]
-        record = self._record = MissionRecord(self.config, seed, lost)
+        record = self._record = self._record.successor(seed)
         try:
-            yield from self._bring_up()
+            began_s = time.monotonic()
+            yield from self._team.bring_up(self.config.ros.ready_timeout_s)
+            self.get_logger().info(f"{len(self._team.living)} nodes ready in {time.monotonic() - began_s:.1f} s")
             yield from self._start_world(seed, limit_s)
             yield from self._follow(goal)
         except MissionError:
@@ -219,78 +176,34 @@ class MissionNode(Node):
             record.write(self._out, summary)
         return summary["success"], summary
 
-    def _bring_up(self) -> Script:
-        """Find all nodes, configure them, and activate them; each step for all at once."""
-        timeout_s = self.config.ros.ready_timeout_s
-        began_s = time.monotonic()
-        if not (yield from self._until(lambda: all(self._answers(node) for node in self._living()), timeout_s)):
-            silent = [node for node in self._living() if not self._answers(node)]
-            raise MissionError(f"not up after {timeout_s} s (ros.ready_timeout_s): {_names(silent)}")
-        found_s = time.monotonic() - began_s
-        deadline_s = began_s + timeout_s
-        while failed := (yield from self._change(Transition.TRANSITION_CONFIGURE, timeout_s)):
-            if any(node.refused for node in failed) or time.monotonic() > deadline_s:
-                raise MissionError(f"could not be configured, see their messages above: {_names(failed)}")
-        # Each attempt to become active waits for links only so long, to hear of lost drones in between.
-        while failed := (yield from self._change(Transition.TRANSITION_ACTIVATE, timeout_s)):
-            if time.monotonic() > deadline_s:
-                raise MissionError(f"not active after {timeout_s} s (ros.ready_timeout_s): {_names(failed)}")
-        ready_s = time.monotonic() - began_s
-        self.get_logger().info(f"{len(self._living())} nodes found in {found_s:.1f} s, ready in {ready_s:.1f} s")
-
-    def _living(self) -> list[Managed]:
-        """Nodes that are not known to be gone."""
-        lost = self._record.lost
-        return [node for node in self._nodes if node.drone not in lost]
-
-    @staticmethod
-    def _answers(node: Managed) -> bool:
-        return node.change.service_is_ready() and node.look.service_is_ready()
-
-    def _change(self, transition: int, timeout_s: float) -> Script:
-        """Put all living nodes through a transition; those that did not follow."""
-        start, end = _STEPS[transition]
-        request = ChangeState.Request()
-        request.transition.id = transition
-        nodes = [node for node in self._living() if node.state == start and self._answers(node)]
-        asked = {node.name: [node.change.call_async(request)] for node in nodes}
-
-        def unanswered() -> list[Managed]:
-            living = self._living()
-            return [node for node in nodes if node in living and not any(each.done() for each in asked[node.name])]
-
-        deadline_s = time.monotonic() + timeout_s
-        while not (yield from self._until(lambda: not unanswered(), _ANSWER_S)) and time.monotonic() < deadline_s:
-            # An answer may be lost where the other side has not found this one yet, though it found the question; a
-            # node asked for its state answers once its transition is over.
-            for node in unanswered():
-                asked[node.name].append(node.look.call_async(GetState.Request()))
-        for node in nodes:
-            for answer in (each.result() for each in asked[node.name] if each.done()):
-                changed = isinstance(answer, ChangeState.Response)
-                node.refused = changed and not answer.success
-                node.state = (start if node.refused else end) if changed else answer.current_state.id
-        return [node for node in nodes if node.state != end and node in self._living()]
-
     def _start_world(self, seed: int, limit_s: float) -> Script:
         answer = self._start.call_async(StartWorld.Request(seed=seed, time_limit=limit_s))
         record = self._record
         # The first tick is as good as an answer.
-        if not (
-            yield from self._until(lambda: answer.done() or record.status is not None, self.config.ros.ready_timeout_s)
-        ):
+        if not (yield from until(lambda: answer.done() or record.status is not None, self.config.ros.ready_timeout_s)):
             raise MissionError("the world did not start")
         if answer.done() and not answer.result().success:
             raise MissionError(answer.result().message)
 
     def _follow(self, goal: ServerGoalHandle | None) -> Script:
-        """Until the world says that it is over, or nobody wants the mission any more."""
-        record = self._record
+        """Until the world says that it is over, or nobody wants the mission any more.
+
+        Raises:
+            MissionError: the world has fallen silent.
+        """
+        record, policy = self._record, self.config.policy
+        # In every round of a tick everybody may have waited for somebody.
+        patience_s = (n_rounds(0, policy.decision_steps, policy.hops) + 2) * self.config.ros.command_timeout_s
+        tick, heard_s = -1, time.monotonic()
 
         def over() -> bool:
             return bool(record.status and record.status.done) or bool(goal and goal.is_cancel_requested)
 
-        while not (yield from self._until(over, _FEEDBACK_PERIOD_S)):
+        while not (yield from until(over, _FEEDBACK_PERIOD_S)):
+            if record.status and record.status.tick != tick:
+                tick, heard_s = record.status.tick, time.monotonic()
+            if time.monotonic() > heard_s + patience_s:
+                raise MissionError(f"no tick of the world for {patience_s:.0f} s; see its messages above")
             if goal:
                 self._feed_back(goal, record)
         if goal:
@@ -311,23 +224,18 @@ class MissionNode(Node):
         """Back to where another mission can begin; reports come on the way."""
         record = self._record
         self._safety_final = False
-        yield from self._change(Transition.TRANSITION_DEACTIVATE, _FAREWELL_S)
+        yield from self._team.stop()
+        agents = {node.drone for node in self._team.living} - {None}
+
+        last_tick = record.status.tick - 1 if record.status else -1
+
+        def complete() -> bool:
+            counted = record.radio is not None and record.radio.tick >= last_tick
+            return agents <= set(record.reports) and self._safety_final and counted
+
         if record.status:
-            agents = {node.drone for node in self._living()} - {None}
-            yield from self._until(lambda: agents <= set(record.reports) and self._safety_final, _FAREWELL_S)
-        yield from self._change(Transition.TRANSITION_CLEANUP, _FAREWELL_S)
-
-    @staticmethod
-    def _until(condition: Callable[[], bool], timeout_s: float) -> Script:
-        """Let everything else go on until a condition holds; whether it does in the end."""
-        deadline_s = time.monotonic() + timeout_s
-        while not (holds := condition()) and time.monotonic() < deadline_s:
-            yield
-        return holds
-
-
-def _names(nodes: list[Managed]) -> str:
-    return ", ".join(node.name for node in nodes)
+            yield from until(complete, _FAREWELL_S)
+        yield from self._team.release()
 
 
 def main() -> int:

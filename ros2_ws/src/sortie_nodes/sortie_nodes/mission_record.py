@@ -7,12 +7,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sortie_interfaces.msg import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from sortie_interfaces.msg import AgentReport, Fault, RadioStatistics, WorldStatus
+    from sortie_interfaces.msg import AgentReport, RadioStatistics, WorldStatus
 
     from sortie_core.config import Config
 
@@ -38,6 +39,10 @@ class MissionRecord:
         self.interventions: dict[str, int] = {}
         self.consumer_position = np.zeros((0, 3))
         self._rows: list[tuple[Any, ...]] = []
+
+    def successor(self, seed: int) -> MissionRecord:
+        """The record of the next mission; drones whose processes are gone stay lost."""
+        return MissionRecord(self.config, seed, [f for _, f in self.faults if f.lost and f.kind != Fault.FAILED])
 
     @property
     def time_s(self) -> float:
@@ -94,7 +99,7 @@ class MissionRecord:
             "agent_ticks_abandoned": sum(report.ticks_abandoned for report in self.reports.values()),
             "safety_interventions": self.interventions,
             "faults": [
-                {"time_s": round(time_s, 9), "kind": fault.kind, "drone": _drone(fault), "text": fault.text}
+                {"time_s": round(time_s, 9), "kind": fault.kind, "drone": fault.drone, "text": fault.text}
                 for time_s, fault in self.faults
             ],
         }
@@ -126,7 +131,3 @@ def _percentiles(samples_s: Iterable[Iterable[float]]) -> dict[str, float | None
         return {f"p{share}": None for share in _SHARES}
     values = 1e3 * np.percentile(pooled, _SHARES)
     return {f"p{share}": round(float(value), 3) for share, value in zip(_SHARES, values, strict=True)}
-
-
-def _drone(fault: Fault) -> int | None:
-    return fault.drone if fault.drone >= 0 else None

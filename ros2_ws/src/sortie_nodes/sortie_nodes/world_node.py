@@ -12,7 +12,7 @@ import numpy as np
 from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
 from rosgraph_msgs.msg import Clock
-from sortie_interfaces.msg import ConsumerArray, Stock, WorldStatus
+from sortie_interfaces.msg import ConsumerArray, Fault, Stock, WorldStatus
 from sortie_interfaces.srv import StartWorld
 from visualization_msgs.msg import MarkerArray
 
@@ -128,8 +128,8 @@ class WorldNode(ManagedNode):
         self._velocity = np.zeros((self.config.team.n_agents, 3))
         for drone in self.lost:
             self._world.fail_agent(drone)
-        self._announce()
         self._timer.reset()
+        self._announce()
         response.success = True
         return response
 
@@ -163,11 +163,10 @@ class WorldNode(ManagedNode):
         alive = self._world.state.alive[0]
         state = self._world.step(self._velocity[:, : self.config.task.dimensions])
         self._tick += 1
-        for drone in np.flatnonzero(alive & ~state.alive[0]):
-            self.lost.add(int(drone))
-            text = f"drone {drone} failed at {self._tick * self._dt_s:.1f} s, as its layout has it"
-            self.report_fault("failed", int(drone), text, lost=True)
         self._announce()
+        for drone in np.flatnonzero(alive & ~state.alive[0]):
+            text = f"drone {drone} failed at {self._tick * self._dt_s:.1f} s, as its layout has it"
+            self.report_fault(Fault.FAILED, int(drone), text)
 
     def _figures(self) -> dict[str, float]:
         return self._world.metrics.summary()
@@ -217,8 +216,7 @@ class WorldNode(ManagedNode):
         if behind or now_s > self._announced_s + (rounds + 1) * patience_s:
             for drone in sorted(self._awaited()):
                 text = f"drone {drone} sent no setpoint for tick {self._tick} in {now_s - self._announced_s:.1f} s"
-                self.report_fault("silent", drone, text, lost=True)
-                self.lose(drone)
+                self.report_fault(Fault.SILENT, drone, text)
 
     def _pace(self) -> None:
         """Real time: the wall clock ends the tick; lateness is counted, and the mission's clock waits."""

@@ -1,0 +1,153 @@
+"""Brings all nodes of a mission up and down together, by their lifecycle services."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from rclpy.client import Client
+    from rclpy.node import Node
+
+    Script = Generator[None, None, Any]
+    """A course of events that a timer resumes; a coroutine that awaits a future keeps the executor at full speed."""
+
+_ANSWER_S = 0.5
+"""After so long without an answer the question is taken as lost; discovery can be that one-sided for a while."""
+_FAREWELL_S = 3.0
+"""How long nodes may take to stop after a mission."""
+_STEPS = {
+    Transition.TRANSITION_CONFIGURE: (State.PRIMARY_STATE_UNCONFIGURED, State.PRIMARY_STATE_INACTIVE),
+    Transition.TRANSITION_ACTIVATE: (State.PRIMARY_STATE_INACTIVE, State.PRIMARY_STATE_ACTIVE),
+    Transition.TRANSITION_DEACTIVATE: (State.PRIMARY_STATE_ACTIVE, State.PRIMARY_STATE_INACTIVE),
+    Transition.TRANSITION_CLEANUP: (State.PRIMARY_STATE_INACTIVE, State.PRIMARY_STATE_UNCONFIGURED),
+}
+"""Where each transition starts and ends."""
+
+
+class MissionError(Exception):
+    """The mission cannot be flown: one line that says why."""
+
+
+@dataclass
+class Managed:
+    """One node under management.
+
+    Attributes:
+        name: fully qualified.
+        drone: whose node it is; None for those that every mission needs.
+        change: its lifecycle service.
+        look: the service that tells its state.
+        state: what that is, as far as the manager knows; a transition that does not start there would end the node.
+        refused: it answered that the last transition failed.
+    """
+
+    name: str
+    drone: int | None
+    change: Client
+    look: Client
+    state: int = State.PRIMARY_STATE_UNCONFIGURED
+    refused: bool = False
+
+    @property
+    def present(self) -> bool:
+        """Its services are there."""
+        return self.change.service_is_ready() and self.look.service_is_ready()
+
+
+def until(condition: Callable[[], bool], timeout_s: float) -> Script:
+    """Let everything else go on until a condition holds; whether it does in the end."""
+    deadline_s = time.monotonic() + timeout_s
+    while not (holds := condition()) and time.monotonic() < deadline_s:
+        yield
+    return holds
+
+
+class LifecycleManager:
+    """The nodes of one mission.
+
+    Args:
+        node: whose clients are used.
+        team: name and drone of every node to manage.
+        lost: tells which drones are known to be gone; nobody waits for their nodes.
+    """
+
+    def __init__(self, node: Node, team: list[tuple[str, int | None]], lost: Callable[[], set[int]]) -> None:
+        """Make the clients."""
+        self._lost = lost
+        self._nodes = [
+            Managed(
+                name,
+                drone,
+                node.create_client(ChangeState, f"{name}/change_state"),
+                node.create_client(GetState, f"{name}/get_state"),
+            )
+            for name, drone in team
+        ]
+
+    @property
+    def living(self) -> list[Managed]:
+        """Nodes that are not known to be gone."""
+        lost = self._lost()
+        return [node for node in self._nodes if node.drone not in lost]
+
+    def bring_up(self, timeout_s: float) -> Script:
+        """Find all nodes, configure them, and activate them; each step for all at once.
+
+        Raises:
+            MissionError: naming the nodes that are not up in time.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        if not (yield from until(lambda: all(node.present for node in self.living), timeout_s)):
+            missing = [node for node in self.living if not node.present]
+            raise MissionError(f"not up after {timeout_s} s (ros.ready_timeout_s): {_names(missing)}")
+        while failed := (yield from self._change(Transition.TRANSITION_CONFIGURE, timeout_s)):
+            if any(node.refused for node in failed) or time.monotonic() > deadline_s:
+                raise MissionError(f"could not be configured, see their messages above: {_names(failed)}")
+        # Each attempt to become active waits for links only so long, to hear of lost drones in between.
+        while failed := (yield from self._change(Transition.TRANSITION_ACTIVATE, timeout_s)):
+            if time.monotonic() > deadline_s:
+                raise MissionError(f"not active after {timeout_s} s (ros.ready_timeout_s): {_names(failed)}")
+
+    def stop(self) -> Script:
+        """Deactivate all nodes."""
+        yield from self._change(Transition.TRANSITION_DEACTIVATE, _FAREWELL_S)
+
+    def release(self) -> Script:
+        """Clean up all nodes, so that they can be brought up again."""
+        yield from self._change(Transition.TRANSITION_CLEANUP, _FAREWELL_S)
+
+    def _change(self, transition: int, timeout_s: float) -> Script:
+        """Put all living nodes through a transition; those that did not follow."""
+        start, end = _STEPS[transition]
+        request = ChangeState.Request()
+        request.transition.id = transition
+        nodes = [node for node in self.living if node.state == start and node.present]
+        asked = {node.name: [node.change.call_async(request)] for node in nodes}
+
+        def unanswered() -> list[Managed]:
+            living = self.living
+            return [node for node in nodes if node in living and not any(each.done() for each in asked[node.name])]
+
+        deadline_s = time.monotonic() + timeout_s
+        while not (yield from until(lambda: not unanswered(), _ANSWER_S)) and time.monotonic() < deadline_s:
+            # An answer may be lost where the other side has not found this one yet, though it found the question; a
+            # node asked for its state answers once its transition is over.
+            for node in unanswered():
+                asked[node.name].append(node.look.call_async(GetState.Request()))
+        for node in nodes:
+            for answer in (each.result() for each in asked[node.name] if each.done()):
+                changed = isinstance(answer, ChangeState.Response)
+                node.refused = changed and not answer.success
+                node.state = (start if node.refused else end) if changed else answer.current_state.id
+        return [node for node in nodes if node.state != end and node in self.living]
+
+
+def _names(nodes: list[Managed]) -> str:
+    return ", ".join(node.name for node in nodes)
