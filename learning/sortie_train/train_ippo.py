@@ -200,8 +200,8 @@ class Trainer:
             policy.cell, sizes.regularisation, sizes.contraction_min_per_s, sizes.rate_min_per_s, sizes.rate_max_per_s
         )
         imitating = self.updates_done < train.imitation_updates
-        improvement = imitation if imitating else surrogate - entropy_weight * entropy
-        loss = improvement + train.value_weight * value + stability
+        reinforcement = surrogate - entropy_weight * entropy + train.imitation_weight * imitation
+        loss = (imitation if imitating else reinforcement) + train.value_weight * value + stability
         figures = {
             "loss/imitation": imitation.item(),
             "loss/policy": surrogate.item(),

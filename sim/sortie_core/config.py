@@ -167,6 +167,7 @@ class Train(Section):
     n_envs: Count
     decisions_per_rollout: Count
     imitation_updates: Annotated[int, Field(ge=0)]
+    imitation_weight: NonNegative
     n_agents: CountRange
     n_consumers: CountRange
     n_resources: CountRange
