@@ -182,6 +182,7 @@ def test_real_time_keeps_the_pace_of_the_wall_clock(missions: Missions) -> None:
         ("team.n_agents=0", "team.n_agents"),
         ("policy.checkpoint=nowhere.ckpt", "nowhere.ckpt"),
         ("team.n_agents=500", "ros.agents_per_process"),
+        ("world.altitude_m=5", "safety.z_max_m"),
         ("task.arena_half_m=0.5", "task.arena_half_m"),
     ],
 )

@@ -88,13 +88,21 @@ def check(config: Config) -> None:
     """Refuse what no node could fly, before any process is started.
 
     Raises:
-        UserError: too many processes, no usable checkpoint, or a layout that does not fit into the arena.
+        UserError: too many processes, heights that the safety gate forbids, no usable checkpoint, or a layout that
+            does not fit into the arena.
     """
     most = MOST_PROCESSES - _N_INFRASTRUCTURE
     if config.team.n_agents > most * config.ros.agents_per_process:
         raise UserError(
             f"ros.agents_per_process: {config.ros.agents_per_process} makes more processes of {config.team.n_agents} "
             f"drones than one machine's DDS can hold ({MOST_PROCESSES}); raise it to {-(-config.team.n_agents // most)}"
+        )
+    half_m = config.task.arena_half_m if config.task.dimensions > 2 else 0.0
+    low_m, high_m = config.world.altitude_m, config.world.altitude_m + 2 * half_m
+    if not config.safety.z_min_m <= low_m <= high_m <= config.safety.z_max_m:
+        raise UserError(
+            f"safety.z_min_m, safety.z_max_m: {config.safety.z_min_m:g} to {config.safety.z_max_m:g} m is allowed, "
+            f"the task needs {low_m:g} to {high_m:g} m above the ground; widen it or change world.altitude_m"
         )
     path = config.policy.checkpoint
     check_compatible(load_metadata(path), config, path)
