@@ -1,7 +1,7 @@
 """A trained policy in one file: metadata, the whole configuration, the weights, and the exported stages.
 
 The file is a zip archive with ``metadata.json``, ``config.yaml``, ``weights.npz`` and one ONNX model per stage, so that
-an agent needs NumPy and onnxruntime alone, and any change of a byte is noticed. It is written atomically.
+an agent needs NumPy and onnxruntime alone, and any change of its content is noticed. It is written atomically.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import io
 import json
 import os
 import zipfile
+import zlib
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +21,16 @@ from sortie_core.config import Config, UserError, parse_config
 from sortie_core.observation import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 STAGES = ("encode", "mix", "attend", "advance", "act")
 FORMAT = 1
 _FIXED_AT_TRAINING = ("hops", "hidden", "key_dim", "mlp_width", "integrator", "correction_mps")
+# What zipfile and NumPy raise for changed bytes, depending on where those lie.
+_DAMAGE = (
+    zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, KeyError, OSError, EOFError, ValueError,
+    AttributeError,
+)  # fmt: skip
 
 
 def write_checkpoint(
@@ -52,33 +59,44 @@ def write_checkpoint(
     os.replace(temporary, path)
 
 
-def _read(path: str | Path, member: str) -> bytes:
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"no checkpoint {path}; train one with `sortie train`, or set policy.checkpoint")
+@contextmanager
+def _reading(path: str | Path) -> Iterator[None]:
+    """Errors of reading a file that is not there, or not whole, as one line."""
+    if not Path(path).is_file():
+        what = "is a folder" if Path(path).is_dir() else "does not exist"
+        raise UserError(f"checkpoint {path} {what}; train one with `sortie train`, or set policy.checkpoint")
     try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.read(member)
-    except (zipfile.BadZipFile, KeyError, OSError, EOFError, ValueError) as error:
+        yield
+    except _DAMAGE as error:
         raise UserError(f"checkpoint {path} is truncated or damaged ({error}); copy or train it again") from None
+
+
+def _read(path: str | Path, member: str) -> bytes:
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        return archive.read(member)
 
 
 def load_metadata(path: str | Path) -> dict[str, Any]:
     """The metadata, with the configuration under ``config``.
 
     Raises:
-        UserError: the file is missing, damaged, or of another format.
+        UserError: the file is missing, damaged, of another format, or its configuration has other keys.
     """
-    metadata = json.loads(_read(path, "metadata.json"))
-    if metadata.get("format") != FORMAT:
-        raise UserError(f"checkpoint {path} has format {metadata.get('format')}, this version reads {FORMAT}")
-    metadata["config"] = parse_config(_read(path, "config.yaml").decode(), source=f"{path}: config.yaml")
+    with _reading(path):
+        metadata: dict[str, Any] = json.loads(_read(path, "metadata.json"))
+        found, text = metadata.get("format"), _read(path, "config.yaml").decode()
+    if found != FORMAT:
+        raise UserError(f"checkpoint {path} has format {found}, this version reads {FORMAT}; train it again")
+    try:
+        metadata["config"] = parse_config(text, source="its config.yaml")
+    except UserError as error:
+        raise UserError(f"checkpoint {path} is of another version, train it again ({error})") from None
     return metadata
 
 
 def load_weights(path: str | Path) -> dict[str, np.ndarray]:
-    """The policy's state dictionary as arrays."""
-    with np.load(io.BytesIO(_read(path, "weights.npz"))) as arrays:
+    """The policy's state dictionary as arrays; errors as for a file that `load_metadata` cannot read."""
+    with _reading(path), np.load(io.BytesIO(_read(path, "weights.npz"))) as arrays:
         return {name: arrays[name] for name in arrays.files}
 
 

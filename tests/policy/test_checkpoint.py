@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -62,12 +63,61 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path, path: Path, config: C
     assert "truncated or damaged" in refusal(config, f"policy.checkpoint={tmp_path / 'cut.ckpt'}")
 
 
-def test_a_changed_byte_is_noticed(tmp_path: Path, path: Path) -> None:
-    whole = bytearray(path.read_bytes())
-    whole[len(whole) // 2] ^= 0xFF
-    (tmp_path / "bad.ckpt").write_bytes(whole)
-    with pytest.raises(UserError, match="damaged"):
-        load_metadata(tmp_path / "bad.ckpt"), load_weights(tmp_path / "bad.ckpt"), load_stages(tmp_path / "bad.ckpt")
+def read(path: Path) -> dict[str, bytes]:
+    """All that a checkpoint holds, read as its users do."""
+    load_metadata(path), load_weights(path)
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_a_changed_byte_is_noticed_wherever_it_matters(tmp_path: Path, path: Path) -> None:
+    """Some bytes of a zip archive, such as times, mean nothing here; no other may change without a word."""
+    whole, content, refused = path.read_bytes(), read(path), 0
+    places = [*range(0, len(whole), len(whole) // 300), *range(len(whole) - 900, len(whole), 4)]
+    for place in places:
+        changed = bytearray(whole)
+        changed[place] ^= 0xFF
+        (tmp_path / "bad.ckpt").write_bytes(changed)
+        try:
+            load_metadata(tmp_path / "bad.ckpt"), load_weights(tmp_path / "bad.ckpt")
+            load_stages(tmp_path / "bad.ckpt")
+        except UserError as error:
+            assert "\n" not in str(error)
+            refused += 1
+        else:
+            assert read(tmp_path / "bad.ckpt") == content, place
+    assert refused > len(places) / 2
+
+
+def rewritten(path: Path, to: Path, name: str, data: bytes) -> Path:
+    """A copy of a checkpoint in which one member, intact as such, holds something else."""
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(to, "w") as new:
+        for member in old.namelist():
+            new.writestr(member, data if member == name else old.read(member))
+    return to
+
+
+@pytest.mark.parametrize(
+    ("member", "data", "said"),
+    [
+        ("metadata.json", b"{nope", "damaged"),
+        ("metadata.json", b"[1]", "damaged"),
+        ("config.yaml", b"\xff\xfe", "damaged"),
+        ("config.yaml", b"seed: 1", "another version"),
+        ("weights.npz", b"none", "damaged"),
+    ],
+)
+def test_content_of_another_kind_is_refused_in_one_line(
+    tmp_path: Path, path: Path, member: str, data: bytes, said: str
+) -> None:
+    strange = rewritten(path, tmp_path / "strange.ckpt", member, data)
+    with pytest.raises(UserError, match=said) as error:
+        load_metadata(strange), load_weights(strange)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_is_no_checkpoint(tmp_path: Path, config: Config) -> None:
+    assert "is a folder" in refusal(config, f"policy.checkpoint={tmp_path}")
 
 
 @pytest.mark.parametrize("override", ["comm.radius_m=2.0", "world.dt_s=0.05", "policy.decision_steps=3"])
