@@ -224,6 +224,8 @@ def _spread(candidates: Floats, real: np.ndarray, apart_m: float) -> tuple[Float
         first = np.argmax(free, axis=1)
         points[:, index] = np.where(real[:, index, None], row[np.arange(batch), first], math.inf)
         placed &= np.any(free, axis=1) | ~real[:, index]
+        if not placed.any():
+            break
     return np.where(real[:, :, None], points, 0.0), placed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -113,5 +114,9 @@ def test_what_does_not_fit_is_said_in_one_line():
     with pytest.raises(UserError, match=r"^task.arena_half_m: 8 drones .* 1.2 m apart .* half side 0.5 m") as error:
         sample_layout(configuration("task.arena_half_m=0.5"), [1])
     assert "\n" not in str(error.value)
+    began = time.process_time()
+    with pytest.raises(UserError, match=r"^task.arena_half_m: 300 drones"):
+        sample_layout(configuration("team.n_agents=300"), [1])
+    assert time.process_time() - began < 5, "hopeless rows are given up at their first drone without a place"
     with pytest.raises(UserError, match=r"task.supply_ratio"):
         sample_layout(configuration("task.supply_ratio=[0.0, 1.0]"), [1])
