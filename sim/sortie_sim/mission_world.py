@@ -98,7 +98,10 @@ class MissionWorld:
             ArithmeticError: resources were not conserved.
         """
         before, dt_s = self.state, self.config.world.dt_s
-        wanted = np.where(before.alive[0][:, None], np.asarray(velocity_command), 0.0)
+        given = np.asarray(velocity_command)
+        if given.shape != before.velocity.shape[1:]:
+            raise ValueError(f"velocity_command has shape {given.shape}, not {before.velocity.shape[1:]}")
+        wanted = np.where(before.alive[0][:, None], given, 0.0)
         command = self._in_space(wanted, 0.0)
         if self.config.task.dimensions == 2:
             climb = _CLIMB_GAIN_PER_S * (self._floor_m - self.motion.position[:, 2])

@@ -102,6 +102,9 @@ def test_bad_commands_are_refused():
         mission.step(np.full_like(state.position[0], np.nan))
     with pytest.raises(ValueError):
         mission.step(np.zeros((3, 2)))
+    for shape in ((2,), (1, 2), (8, 1), ()):
+        with pytest.raises(ValueError, match="shape"):
+            mission.step(np.zeros(shape))
 
 
 def test_point_motion_follows_commands_in_space():
