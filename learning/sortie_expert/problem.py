@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import array_api_compat
 import numpy as np
 
-from sortie_core.delivery import MET
-from sortie_expert.greedy import presence_settled, useful_amount
+from sortie_core.delivery import MET, presence_settled
+from sortie_expert.greedy import useful_amount
 
 if TYPE_CHECKING:
     from sortie_core.config import Config
