@@ -29,7 +29,8 @@ def auction(state: WorldState, config: Config) -> Array:
         [B, N] int, the consumer; M for agents that nobody needs.
     """
     xp, device = array_namespace(state.position), device_of(state.position)
-    batch, n_agents, n_consumers = (*state.stock.shape[:2], state.unmet.shape[1])
+    batch, n_agents, _ = state.stock.shape
+    n_consumers = state.unmet.shape[1]
     agents, consumers = xp.arange(n_agents, device=device)[None], xp.arange(n_consumers, device=device)[None]
     distance_m, needed, free = distances(state), outstanding(state, config), state.alive
     sold = xp.full((batch, n_agents), n_consumers, dtype=xp.int64, device=device)

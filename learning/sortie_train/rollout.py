@@ -16,12 +16,13 @@ from sortie_core.observation import Observation, observe
 from sortie_core.state import WorldState
 from sortie_expert.auction import auction
 from sortie_expert.greedy import useful_amount
+from sortie_policy.actor_critic import Perception
 from sortie_sim.point_world import PointWorld
 from sortie_train.losses import log_probability
 
 if TYPE_CHECKING:
     from sortie_core.config import Config
-    from sortie_policy.actor_critic import LGTCPolicy
+    from sortie_policy.actor_critic import Deliberation, LGTCPolicy
 
 
 @dataclass
@@ -233,3 +234,29 @@ class Collector:
         self.layouts.bit_generator.state = saved["layouts"]
         self.world.restart(WorldState(**saved["world"]))
         self.assignment, self.state, self.fresh = saved["assignment"], saved["state"], saved["fresh"]
+
+
+def replay(policy: LGTCPolicy, rollout: Rollout, envs: Tensor) -> Deliberation:
+    """The policy's outcome over a rollout of some environments, differentiable through its recurrence.
+
+    Perception does not read the state, so that it runs on all decisions at once; only the cell goes step by step.
+
+    Args:
+        policy: the policy.
+        rollout: T decisions.
+        envs: [b] indices of environments.
+
+    Returns:
+        A `Deliberation` with leading axes [T, b].
+    """
+    steps, count = rollout.choice.shape[0], len(envs)
+    flat = rollout.seen.map(lambda array: array[:, envs].flatten(0, 1))
+    perception = policy.perceive(flat, rollout.linked[:, envs].flatten(0, 1))
+    by_step = perception.map(lambda array: array.unflatten(0, (steps, count)))
+    state, states = rollout.start[envs], []
+    for t in range(steps):
+        state = torch.where(rollout.fresh[t, envs, None, None], 0.0, state)
+        state = policy.remember(Perception(**{name: array[t] for name, array in vars(by_step).items()}), state)
+        states.append(state)
+    out = policy.outcome(perception, torch.stack(states).flatten(0, 1))
+    return out.map(lambda array: array.unflatten(0, (steps, count)))

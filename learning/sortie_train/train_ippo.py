@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +25,13 @@ from sortie_core.config import UserError, load_config
 from sortie_core.layout import sample_training_layout
 from sortie_expert.bank import solve_bank
 from sortie_policy import contraction
-from sortie_policy.actor_critic import Deliberation, LGTCPolicy, Perception
+from sortie_policy.actor_critic import LGTCPolicy
 from sortie_policy.checkpoint import write_checkpoint
 from sortie_policy.export import export_stages
 from sortie_train import losses
 from sortie_train.evaluate import rows, run_method
-from sortie_train.rollout import Collector, Rollout
+from sortie_train.rollout import Collector, Rollout, replay
+from sortie_train.schedule import Schedule
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,36 +41,6 @@ if TYPE_CHECKING:
 
 _FLOWN_LAYOUTS = 10
 """PyBullet flies one mission at a time, and slowly."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """What changes over training, from the share of it that is over.
-
-    Attributes:
-        learning_rate: of Adam.
-        temperature: of the attention.
-        entropy: weight of the entropy.
-        guidance: factor on the guidance term.
-    """
-
-    learning_rate: float
-    temperature: float
-    entropy: float
-    guidance: float
-
-    @classmethod
-    def at(cls, done: float, config: Config) -> Schedule:
-        """The schedule when a share `done` in [0, 1) of training is over."""
-        train, anneal = config.train, config.train.guidance_anneal_fraction
-        first, last = config.policy.temperature
-        most, least = train.entropy
-        return cls(
-            learning_rate=train.learning_rate * (1 - done),
-            temperature=first + (last - first) * done,
-            entropy=most + (least - most) * done,
-            guidance=min(1.0, (1 - done) / anneal) if anneal else 1.0,
-        )
 
 
 class Trainer:
@@ -284,32 +254,6 @@ class Trainer:
         self.policy.load_state_dict(saved["policy"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.collector.restore(saved["collector"])
-
-
-def replay(policy: LGTCPolicy, rollout: Rollout, envs: Tensor) -> Deliberation:
-    """The policy's outcome over a rollout of some environments, differentiable through its recurrence.
-
-    Perception does not read the state, so that it runs on all decisions at once; only the cell goes step by step.
-
-    Args:
-        policy: the policy.
-        rollout: T decisions.
-        envs: [b] indices of environments.
-
-    Returns:
-        A `Deliberation` with leading axes [T, b].
-    """
-    steps, count = rollout.choice.shape[0], len(envs)
-    flat = rollout.seen.map(lambda array: array[:, envs].flatten(0, 1))
-    perception = policy.perceive(flat, rollout.linked[:, envs].flatten(0, 1))
-    by_step = perception.map(lambda array: array.unflatten(0, (steps, count)))
-    state, states = rollout.start[envs], []
-    for t in range(steps):
-        state = torch.where(rollout.fresh[t, envs, None, None], 0.0, state)
-        state = policy.remember(Perception(**{name: array[t] for name, array in vars(by_step).items()}), state)
-        states.append(state)
-    out = policy.outcome(perception, torch.stack(states).flatten(0, 1))
-    return out.map(lambda array: array.unflatten(0, (steps, count)))
 
 
 def train(config: Config, out: Path, resume: bool = False) -> Path:

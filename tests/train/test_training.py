@@ -13,8 +13,9 @@ from sortie_core.layout import sample_training_layout
 from sortie_policy.checkpoint import load_metadata, load_weights
 from sortie_policy.runtime import AgentRuntime
 from sortie_train.losses import log_probability
-from sortie_train.rollout import Collector
-from sortie_train.train_ippo import Schedule, Trainer, replay, train
+from sortie_train.rollout import Collector, replay
+from sortie_train.schedule import Schedule
+from sortie_train.train_ippo import Trainer, train
 
 SMALL = [
     "train.n_envs=6",
