@@ -170,7 +170,8 @@ def conservation_error(initial: WorldState, state: WorldState) -> Array:
     """How far a state is from the conservation of resources, [B].
 
     The largest of ``|stock_0 - stock - delivered - discharged|`` over agents and kinds, and of
-    ``|sum of what agents delivered - sum of what consumers received|`` over consumables.
+    ``|sum of what agents delivered - sum of what consumers received|`` over consumables. The latter is over the demand
+    where that is more than one drone's capacity, since sums round in proportion to their size.
 
     Args:
         initial: the missions when nothing had been delivered or discharged.
@@ -180,6 +181,7 @@ def conservation_error(initial: WorldState, state: WorldState) -> Array:
     agents = xp.abs(initial.stock - state.stock - state.delivered - state.discharged)
     received = xp.sum(initial.unmet - state.unmet, axis=1)
     kinds = xp.abs(xp.sum(state.delivered, axis=1) - received) * xp.astype(~state.presence, received.dtype)
+    kinds /= xp.clip(xp.sum(initial.demand, axis=1), min=1.0)
     return xp.maximum(xp.max(xp.max(agents, axis=2), axis=1), xp.max(kinds, axis=1))
 
 

@@ -174,6 +174,17 @@ def test_the_check_notices_resources_that_appear(field: str):
         check_conservation(initial, state.replace(**{field: getattr(state, field) + np.float32(0.01)}))
 
 
+def test_the_rounding_of_large_teams_is_no_fault():
+    """What a thousand drones bring to one consumer adds up to more than float32 resolves to 1e-4."""
+    rng = np.random.default_rng(1)
+    stock = rng.uniform(0.5, 1.0, (1000, 1))
+    initial = state = mission(rng.uniform(-0.3, 0.3, (1000, 2)).tolist(), stock, [[0, 0]], [[900.0]])
+    for _ in range(12):
+        state, _ = deliver(state, CONFIG)
+        check_conservation(initial, state)
+    assert np.abs(state.delivered.sum() - stock.sum()) < 0.1 and state.unmet[0, 0, 0] > 100
+
+
 def test_the_check_notices_what_is_not_a_number():
     initial = mission([[0, 0]], [[1.0]], [[0, 0]], [[1.0]])
     with pytest.raises(ArithmeticError):
