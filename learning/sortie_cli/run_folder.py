@@ -1,9 +1,7 @@
-"""The folder one run writes to: its own, and only whole files in it."""
+"""The folder one run writes to, and shares with no other."""
 
 from __future__ import annotations
 
-import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -45,21 +43,6 @@ def open_run_folder(out: Path | None) -> Path:
     if not out.is_dir():
         raise UserError(f"no run in --out {out}; name the folder of the run to resume, or leave --resume out")
     return out
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or, if interrupted, nothing."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, data: object) -> None:
-    """Write data as a whole JSON file; NaN and infinity, which JSON lacks, are errors (ValueError)."""
-    write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
 
 
 def _create_by_time(root: Path) -> Path:

@@ -72,12 +72,6 @@ def support(adjacency: Array) -> Array:
     return batch_first(weights)
 
 
-def in_range(first: Array, second: Array, radius_m: float) -> bool:
-    """Whether two agents at [D] m hear each other: the rule of `adjacency` for one pair."""
-    squared = sum((a - b) * (a - b) for a, b in zip(first, second, strict=True))
-    return bool(squared <= _squared_radius(radius_m))
-
-
 def _squared_radius(radius_m: float) -> float:
     # Below infinity, since agents are infinitely far from themselves.
     return min(radius_m * radius_m, 3e38)

@@ -1,14 +1,13 @@
-"""Run folders: each run its own, and only whole files in them."""
+"""Run folders: each run its own."""
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING
 
 import pytest
 
-from sortie_cli.run_folder import create_run_folder, open_run_folder, write_json, write_text
+from sortie_cli.run_folder import create_run_folder, open_run_folder
 from sortie_core.config import UserError
 
 if TYPE_CHECKING:
@@ -45,14 +44,3 @@ def test_only_an_existing_run_is_resumed(tmp_path: Path) -> None:
     for out in (None, tmp_path / "absent"):
         with pytest.raises(UserError, match="resume"):
             open_run_folder(out)
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "summary.json"
-    write_json(path, {"delivered": 1.0})
-    with pytest.raises(ValueError, match="JSON"):
-        write_json(path, {"delivered": float("nan")})
-    with pytest.raises(UnicodeEncodeError):
-        write_text(path, "\ud800")
-    assert json.loads(path.read_text(encoding="utf-8")) == {"delivered": 1.0}
-    assert list(tmp_path.iterdir()) == [path]
