@@ -179,8 +179,9 @@ def test_the_rounding_of_large_teams_is_no_fault():
     rng = np.random.default_rng(1)
     stock = rng.uniform(0.5, 1.0, (1000, 1))
     initial = state = mission(rng.uniform(-0.3, 0.3, (1000, 2)).tolist(), stock, [[0, 0]], [[900.0]])
-    for _ in range(12):
-        state, _ = deliver(state, CONFIG)
+    config = configuration("task.service_rate_per_s=0.2")
+    for _ in range(50):
+        state, _ = deliver(state, config)
         check_conservation(initial, state)
     assert np.abs(state.delivered.sum() - stock.sum()) < 0.1 and state.unmet[0, 0, 0] > 100
 
