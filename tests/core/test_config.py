@@ -1,0 +1,107 @@
+"""The configuration: every key is checked, and what is wrong is said in one line that names it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hand_made_missions import CONFIG_FILE, configuration
+
+from sortie_core.config import UserError, keys, load_config, parse_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SHIPPED = CONFIG_FILE.read_text(encoding="utf-8")
+
+
+def refusal(*overrides: str, text: str = SHIPPED) -> str:
+    with pytest.raises(UserError) as error:
+        parse_config(text, overrides, "here.yaml")
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("comm.radus_m=3", ["comm.radus_m", "did you mean comm.radius_m?"]),
+        ("radius_m=3", ["unknown key radius_m", "did you mean comm.radius_m?"]),
+        ("warp=9", ["unknown key warp", "configs/delivery.yaml"]),
+        ("comm.radius_m", ["comm.radius_m", "section.key=value"]),
+        ("=3", ["section.key=value"]),
+        ("comm=3", ["comm", "3"]),
+        ("comm.radius_m=[1", ["comm.radius_m=[1", "YAML"]),
+        ("comm.radius_m=far", ["comm.radius_m", "far"]),
+        ("comm.radius_m=0", ["comm.radius_m", "greater than 0"]),
+        ("comm.radius_m=-1", ["comm.radius_m", "-1"]),
+        ("comm.radius_m=.nan", ["comm.radius_m", "nan"]),
+        ("comm.loss=.nan", ["comm.loss", "nan"]),
+        ("comm.loss=1.01", ["comm.loss", "1.01"]),
+        ("comm.latency_steps=-1", ["comm.latency_steps"]),
+        ("team.n_agents=2.5", ["team.n_agents", "2.5"]),
+        ("team.n_agents=", ["team.n_agents", "None"]),
+        ("team.stock=[1, 0.5]", ["team.stock", "smaller number first"]),
+        ("team.stock=0.5", ["team.stock", "list"]),
+        ("task.dimensions=4", ["task.dimensions", "2 or 3"]),
+        ("task.n_presence=3", ["n_presence", "n_resources"]),
+        ("task.n_resources=5", ["policy.max_resources", "5"]),
+        ("world.backend=gazebo", ["world.backend", "gazebo", "pybullet"]),
+        ("world.physics_hz=100", ["physics_hz", "control_hz"]),
+        ("world.max_speed_mps=.inf", ["world.max_speed_mps", "inf"]),
+        ("evaluate.methods=[greedy, luck]", ["evaluate.methods", "luck"]),
+        ("ros.lockstep=maybe", ["ros.lockstep", "maybe"]),
+    ],
+)
+def test_wrong_values_are_named(override: str, parts: list[str]) -> None:
+    message = refusal(override)
+    assert [part for part in parts if part not in message] == [], message
+
+
+@pytest.mark.parametrize("key", sorted(keys()))
+def test_every_key_is_asked_for_and_none_takes_any_value(key: str) -> None:
+    """Without the key, and with a map in its place, the key is named."""
+    *sections, leaf = key.split(".")
+    lines, inside = [], []
+    for line in SHIPPED.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        if line.strip() and not line.lstrip().startswith("#"):
+            inside = [*inside[:depth], line.split(":")[0].strip()]
+        if inside != [*sections, leaf]:
+            lines.append(line)
+    assert f"missing key {key}" in refusal(text="\n".join(lines))
+    assert key in refusal(f"{key}={{a: 1}}")
+
+
+def test_overrides_are_numbers_as_people_write_them() -> None:
+    config = configuration("comm.radius_m=inf", "train.learning_rate=1e-3", "team.stock=[0, 1e0]", "ros.lockstep=true")
+    assert config.comm.radius_m == float("inf") and config.train.learning_rate == 0.001
+    assert config.team.stock == [0, 1] and config.ros.lockstep
+
+
+def test_the_written_configuration_is_read_back_and_has_the_same_hash() -> None:
+    config = configuration("comm.radius_m=inf", "seed=3")
+    assert parse_config(config.to_yaml()) == config
+    assert parse_config(config.to_yaml()).hash() == config.hash() != configuration("seed=3").hash()
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words"])
+def test_a_file_without_keys_is_refused(text: str) -> None:
+    assert "here.yaml holds no keys" in refusal(text=text)
+
+
+def test_a_truncated_file_is_refused() -> None:
+    for share in (0.1, 0.5, 0.95):
+        assert "here.yaml" in refusal(text=SHIPPED[: int(share * len(SHIPPED))])
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    for path, said in (
+        (tmp_path, "folder"),
+        (tmp_path / "no.yaml", "no configuration file"),
+        (tmp_path / "bytes.yaml", "cannot read"),
+    ):
+        with pytest.raises(UserError, match=said) as error:
+            load_config(path)
+        assert path.name in str(error.value) and "\n" not in str(error.value)
