@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import yaml
 
-from sortie_core.config import Config, UserError, parse_config
+from sortie_core.config import Config, UserError
 from sortie_core.observation import layout
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ FORMAT = 1
 _FIXED_AT_TRAINING = ("hops", "hidden", "key_dim", "mlp_width", "integrator", "correction_mps")
 # What zipfile and NumPy raise for changed bytes, depending on where those lie.
 _DAMAGE = (
-    zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, KeyError, OSError, EOFError, ValueError,
+    zipfile.BadZipFile, zlib.error, yaml.YAMLError, NotImplementedError, RuntimeError, KeyError, OSError, EOFError, ValueError,
     AttributeError,
 )  # fmt: skip
 
@@ -68,7 +69,8 @@ def _reading(path: str | Path) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        raise UserError(f"checkpoint {path} is truncated or damaged ({error}); copy or train it again") from None
+        reason = " ".join(str(error).split())
+        raise UserError(f"checkpoint {path} is truncated or damaged ({reason}); copy or train it again") from None
 
 
 def _read(path: str | Path, member: str) -> bytes:
@@ -77,20 +79,18 @@ def _read(path: str | Path, member: str) -> bytes:
 
 
 def load_metadata(path: str | Path) -> dict[str, Any]:
-    """The metadata, with the configuration under ``config``.
+    """The metadata, with the data of the configuration under ``config``.
 
     Raises:
-        UserError: the file is missing, damaged, of another format, or its configuration has other keys.
+        UserError: the file is missing, damaged, or of another format.
     """
     with _reading(path):
         metadata: dict[str, Any] = json.loads(_read(path, "metadata.json"))
-        found, text = metadata.get("format"), _read(path, "config.yaml").decode()
+        found, metadata["config"] = metadata.get("format"), yaml.safe_load(_read(path, "config.yaml"))
+        if not isinstance(metadata["config"], dict):
+            raise ValueError("its config.yaml holds no keys")
     if found != FORMAT:
         raise UserError(f"checkpoint {path} has format {found}, this version reads {FORMAT}; train it again")
-    try:
-        metadata["config"] = parse_config(text, source="its config.yaml")
-    except UserError as error:
-        raise UserError(f"checkpoint {path} is of another version, train it again ({error})") from None
     return metadata
 
 
@@ -112,23 +112,27 @@ def check_compatible(metadata: dict[str, Any], config: Config, path: str | Path)
         UserError: another observation layout, or another radius, tick or decision period than in training where
             `policy.accept_mismatch` is false.
     """
-    trained: Config = metadata["config"]
-    there, here = layout(trained), layout(config)
-    for key, value in there.items():
-        if here[key] != value:
-            raise UserError(f"checkpoint {path} was trained with {key}={value}, not {here[key]}; it cannot be flown")
+
+    def trained(key: str, asked: Any) -> Any:
+        # A key that the checkpoint's version did not have yet cannot have differed.
+        section, name = key.split(".")
+        return metadata["config"].get(section, {}).get(name, asked)
+
+    for key, asked in layout(config).items():
+        if (value := trained(key, asked)) != asked:
+            raise UserError(f"checkpoint {path} was trained with {key}={value}, not {asked}; it cannot be flown")
     conditions = {
-        "comm.radius_m": (trained.comm.radius_m, config.comm.radius_m),
-        "world.dt_s": (trained.world.dt_s, config.world.dt_s),
-        "policy.decision_steps": (trained.policy.decision_steps, config.policy.decision_steps),
+        "comm.radius_m": config.comm.radius_m,
+        "world.dt_s": config.world.dt_s,
+        "policy.decision_steps": config.policy.decision_steps,
     }
-    for key, (value, asked) in conditions.items():
-        if value != asked and not config.policy.accept_mismatch:
+    for key, asked in conditions.items():
+        if (value := trained(key, asked)) != asked and not config.policy.accept_mismatch:
             raise UserError(
                 f"checkpoint {path} was trained with {key}={value}, this is {asked}; "
                 f"set {key}={value}, or fly it all the same with policy.accept_mismatch=true"
             )
-    as_trained = {name: getattr(trained.policy, name) for name in _FIXED_AT_TRAINING}
+    as_trained = {name: trained(f"policy.{name}", getattr(config.policy, name)) for name in _FIXED_AT_TRAINING}
     return config.model_copy(update={"policy": config.policy.model_copy(update=as_trained)})
 
 

@@ -250,8 +250,7 @@ class Config(Section):
 
     def hash(self) -> str:
         """Twelve hex digits that identify the content, independent of key order and comments."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return content_hash(self.model_dump(mode="python"))
 
     def to_yaml(self) -> str:
         """The configuration as YAML, loadable again."""
@@ -266,6 +265,11 @@ class Config(Section):
         data = self.model_dump(mode="python")
         _apply(data, overrides)
         return _validate(data, "override")
+
+
+def content_hash(data: dict[str, Any]) -> str:
+    """`Config.hash` of a configuration's data, also where they are of another version's schema."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
