@@ -29,8 +29,8 @@ FORMAT = 1
 _FIXED_AT_TRAINING = ("hops", "hidden", "key_dim", "mlp_width", "integrator", "correction_mps")
 # What zipfile and NumPy raise for changed bytes, depending on where those lie.
 _DAMAGE = (
-    zipfile.BadZipFile, zlib.error, yaml.YAMLError, NotImplementedError, RuntimeError, KeyError, OSError, EOFError, ValueError,
-    AttributeError,
+    zipfile.BadZipFile, zlib.error, yaml.YAMLError, NotImplementedError, RuntimeError, KeyError, OSError, EOFError,
+    ValueError, AttributeError,
 )  # fmt: skip
 
 
