@@ -26,7 +26,7 @@ from sortie_policy.graph_filter import GraphFilter, shift_taps
 from sortie_policy.lgtc_cell import LGTCCell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from sortie_core.config import Config
 
@@ -156,14 +156,14 @@ class LGTCPolicy(nn.Module):
 
     # The batched pass.
 
-    def perceive(self, seen: observation.Observation, adjacency: Tensor | Sequence[Tensor]) -> Perception:
+    def perceive(self, seen: observation.Observation, adjacency: Tensor) -> Perception:
         """All of a decision that does not depend on the state.
 
         Args:
             seen: observations of B teams.
-            adjacency: [B, N, N] bool, who hears whom; or one for each of the 2K+1 rounds, where packets get lost.
+            adjacency: [B, N, N] bool, who hears whom; or [B, 2K + 1, N, N] by round, from `rounds.draw_rounds`.
         """
-        hears = [adjacency] * (2 * self.hops + 1) if isinstance(adjacency, Tensor) else list(adjacency)
+        hears = [adjacency] * (2 * self.hops + 1) if adjacency.ndim == 3 else list(adjacency.unbind(1))
         psi, embedding = self.encode(seen.own, seen.consumers, seen.consumer_mask)
         mixed = self.mix(shift_taps([comm_graph.support(linked) for linked in hears[: self.hops]], psi, self.hops))
         distance = (seen.consumer_position[:, None] - seen.position[:, :, None]).norm(dim=-1)
@@ -211,9 +211,7 @@ class LGTCPolicy(nn.Module):
             support=support,
         )
 
-    def forward(
-        self, seen: observation.Observation, adjacency: Tensor | Sequence[Tensor], state: Tensor
-    ) -> Deliberation:
+    def forward(self, seen: observation.Observation, adjacency: Tensor, state: Tensor) -> Deliberation:
         """One decision of every agent: perceive, remember, act."""
         perception = self.perceive(seen, adjacency)
         return self.outcome(perception, self.remember(perception, state))

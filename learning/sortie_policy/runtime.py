@@ -153,10 +153,14 @@ class AgentRuntime:
             pair = pair_features(seen, supply[None, None], closer[None, None], self.config.world.max_speed_mps)
             return pair, stages.attend(mixed, embedding, pair, seen.consumer_mask)
 
-        alone = yield np.exp(attend({})[1][0, 0])
+        def known(heard: dict[int, Array]) -> dict[int, Array]:
+            # Without its beacon, a sender's stock and position are unknown.
+            return {sender: payload for sender, payload in heard.items() if sender in neighbours}
+
+        alone = known((yield np.exp(attend({})[1][0, 0])))
         attention = np.exp(attend(alone)[1][0, 0])
         taps = [np.concatenate([attention[:-1] @ embedding[0], self.state])]
-        shared = yield np.concatenate([attention, taps[0]])
+        shared = known((yield np.concatenate([attention, taps[0]])))
         others = {sender: payload[: len(attention)] for sender, payload in shared.items()}
         heard = {sender: payload[len(attention) :] for sender, payload in shared.items()}
         for hop in range(hops):
@@ -230,7 +234,7 @@ def intended_supply(
     Args:
         view: the agent.
         neighbours: whose beacons were heard.
-        intentions: [M + 1] attention by sender; without a beacon, its stock is unknown and it does not count.
+        intentions: [M + 1] attention by sender, one of the neighbours.
         max_resources: R*.
 
     Returns:
@@ -240,11 +244,10 @@ def intended_supply(
     own_distance = np.linalg.norm(consumers - np.asarray(view.position, np.float32), axis=-1)
     supply, closer = np.zeros((2, len(consumers), max_resources), np.float32)
     for sender, attention in intentions.items():
-        if sender in neighbours:
-            intent = attention[:-1, None] * pad(neighbours[sender].stock, max_resources)
-            supply += intent
-            distance = np.linalg.norm(consumers - neighbours[sender].position, axis=-1)
-            closer += intent * (distance < own_distance)[:, None]
+        intent = attention[:-1, None] * pad(neighbours[sender].stock, max_resources)
+        supply += intent
+        distance = np.linalg.norm(consumers - neighbours[sender].position, axis=-1)
+        closer += intent * (distance < own_distance)[:, None]
     return supply, closer
 
 

@@ -17,6 +17,7 @@ from sortie_core.state import WorldState
 from sortie_expert.auction import auction
 from sortie_expert.greedy import useful_amount
 from sortie_policy.actor_critic import Perception
+from sortie_policy.rounds import draw_rounds
 from sortie_sim.point_world import PointWorld
 from sortie_train.losses import log_probability
 
@@ -31,7 +32,7 @@ class Rollout:
 
     Attributes:
         seen: observations, [T, B, ...] each.
-        linked: [T, B, N, N] bool.
+        linked: [T, B, N, N] bool, or [T, B, 2K + 1, N, N] by radio round.
         start: [B, N, F] state x before the first decision.
         fresh: [T, B] bool, an episode began with this decision, whose state is zero.
         choice: [T, B, N] int.
@@ -170,8 +171,11 @@ class Collector:
         return policy(seen.map(lambda array: array[where]), linked[where], state[where]).value
 
     def _look(self) -> tuple[Observation, Tensor]:
-        state = self.world.state
-        return observe(state, self.config), self.world.graph()[1]
+        """What agents observe, and who hears whom: [B, N, N], or [B, 2K + 1, N, N] by round where packets get lost."""
+        linked, loss = self.world.graph()[1], self.config.comm.loss
+        if loss:
+            linked = draw_rounds(linked, self.config.policy.hops, loss, self.random)
+        return observe(self.world.state, self.config), linked
 
     def _sample(self, log_choice: Tensor) -> Tensor:
         flat = log_choice.exp().flatten(0, -2)

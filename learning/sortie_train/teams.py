@@ -5,6 +5,7 @@ All choose consumers for `sortie_core.action.team_command`, at the same times, s
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ from sortie_expert.expert_policy import ExpertPolicy
 from sortie_expert.greedy import nearest_need, value_greedy
 from sortie_policy.actor_critic import LGTCPolicy
 from sortie_policy.checkpoint import check_compatible, load_metadata, load_weights
+from sortie_policy.rounds import draw_rounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,10 +48,12 @@ class PolicyTeam:
         config: a whole configuration.
 
     Raises:
-        UserError: the checkpoint is missing, broken, or of another configuration.
+        UserError: the checkpoint is missing, broken, or of another configuration; or the radio is one that only the
+            ROS graph has.
     """
 
     def __init__(self, config: Config) -> None:
+        refuse_slow_radio(config)
         path = config.policy.checkpoint
         metadata = load_metadata(path)
         self.config = check_compatible(metadata, config, path)
@@ -68,7 +72,9 @@ class PolicyTeam:
         state = state.map(torch.as_tensor)
         if self._state is None:
             self._state = self.policy.initial_state(*state.position.shape[:2])
-        linked = adjacency(state.position, state.alive, self.config.comm.radius_m)
+        linked, comm = adjacency(state.position, state.alive, self.config.comm.radius_m), self.config.comm
+        if comm.loss:
+            linked = draw_rounds(linked, self.config.policy.hops, comm.loss, self._random)
         out = self.policy(observe(state, self.config), linked, self._state)
         self._state = out.state
         if self.config.policy.deterministic:
@@ -108,6 +114,21 @@ class ExpertTeam:
     def choose(self, state: WorldState) -> Choice:
         """See `Team`."""
         return self.expert.choose(state), None
+
+
+def refuse_slow_radio(config: Config) -> None:
+    """Refuse what the batched pass does not model, instead of leaving it out in silence.
+
+    Raises:
+        UserError: latency or limited bandwidth.
+    """
+    limits = {
+        "comm.latency_steps": (config.comm.latency_steps, 0),
+        "comm.bandwidth_bytes_per_s": (config.comm.bandwidth_bytes_per_s, inf),
+    }
+    for key, (asked, modelled) in limits.items():
+        if asked != modelled:
+            raise UserError(f"{key}={asked} is flown by `sortie sim` alone; set {key}={modelled} here")
 
 
 def make_team(method: str, config: Config) -> Team:

@@ -32,6 +32,7 @@ from sortie_train import losses
 from sortie_train.evaluate import rows, run_method
 from sortie_train.rollout import Collector, Rollout, replay
 from sortie_train.schedule import Schedule
+from sortie_train.teams import refuse_slow_radio
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +57,7 @@ class Trainer:
     """
 
     def __init__(self, config: Config, out: Path, resume: bool) -> None:
+        refuse_slow_radio(config)
         torch.set_num_threads(1)
         torch.manual_seed(config.seed)
         self.config, self.out = config, out

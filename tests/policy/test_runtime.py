@@ -15,6 +15,7 @@ from sortie_core.packets import Consumers, LocalView, Packet, n_rounds
 from sortie_policy import checkpoint
 from sortie_policy.actor_critic import LGTCPolicy
 from sortie_policy.export import export_stages
+from sortie_policy.rounds import dependent_rounds, draw_rounds
 from sortie_policy.runtime import AgentRuntime
 
 CONFIG = Path(__file__).parents[2] / "configs" / "delivery.yaml"
@@ -86,10 +87,6 @@ def test_packets_give_the_batched_forward_pass(tmp_path: Path, hops: int, integr
         graph = adjacency(team["position"][t][None], alive, config.comm.radius_m)[0]
         edges.add(graph.tobytes())
         links = [graph & (random.random((N, N)) >= loss) for _ in range(n_rounds(t, 1, hops))]
-        # An intention counts only where the beacon, with stock and position, was heard; a tap of the cell only where
-        # the attention that weighs it was.
-        for r in range(hops + 1, 2 * hops + 2):
-            links[r] = links[r] & links[0 if r < hops + 3 else hops + 2]
         active = np.arange(M) != (t // 10) % M
         completed = np.zeros(M, bool)
         consumers = Consumers(
@@ -111,7 +108,7 @@ def test_packets_give_the_batched_forward_pass(tmp_path: Path, hops: int, integr
             config,
         )
         with torch.no_grad():
-            out = policy(seen, [torch.as_tensor(each)[None] for each in links[1:]], state)
+            out = policy(seen, dependent_rounds(torch.as_tensor(np.stack(links))[None], hops), state)
         state = out.state
         worst = max(
             worst,
@@ -122,3 +119,12 @@ def test_packets_give_the_batched_forward_pass(tmp_path: Path, hops: int, integr
         assert [r.decision.choice for r in runtimes] == out.log_choice[0].argmax(-1).tolist()
     assert len(edges) > 20, "the graph must change for this test to mean anything"
     assert worst < 1e-5
+
+
+def test_packets_are_lost_at_the_rate_asked_for() -> None:
+    linked = torch.ones(40, N, N, dtype=torch.bool)
+    generator = torch.Generator().manual_seed(0)
+    assert torch.equal(draw_rounds(linked, 2, 0.0, generator), linked[:, None].expand(-1, 5, -1, -1))
+    share = draw_rounds(linked, 2, 0.3, generator).float().mean((0, 2, 3))
+    # Features need one packet, intentions also the beacon, and taps of the cell all three.
+    np.testing.assert_allclose(share, [0.7, 0.7, 0.7**2, 0.7**2, 0.7**3], atol=0.03)

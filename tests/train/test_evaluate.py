@@ -83,3 +83,13 @@ def test_the_shipped_checkpoint_says_where_it_comes_from() -> None:
     assert metadata["contraction_rate"] > 0
     assert metadata["commit"] != "unknown"
     assert metadata["figures"]["pybullet"]["delivered_fraction"] >= 0.90
+
+
+def test_losses_reach_the_policy_and_what_is_not_modelled_is_refused() -> None:
+    silent, whole = (
+        run_method(configured("evaluate.n_layouts=6", f"comm.loss={loss}"), "policy", ignore) for loss in (1.0, 0.0)
+    )
+    assert not np.array_equal(silent["delivered_auc"], whole["delivered_auc"])
+    for override in ("comm.latency_steps=1", "comm.bandwidth_bytes_per_s=1000"):
+        with pytest.raises(UserError, match=override.partition("=")[0]):
+            run_method(configured(override), "policy", ignore)
