@@ -108,8 +108,10 @@ class LifecycleManager:
             missing = [node for node in self.living if not node.present]
             raise MissionError(f"not up after {timeout_s} s (ros.ready_timeout_s): {_names(missing)}")
         while failed := (yield from self._change(Transition.TRANSITION_CONFIGURE, timeout_s)):
-            if any(node.refused for node in failed) or time.monotonic() > deadline_s:
-                raise MissionError(f"could not be configured, see their messages above: {_names(failed)}")
+            if refused := [node for node in failed if node.refused]:
+                raise MissionError(f"could not be configured, see their messages above: {_names(refused)}")
+            if time.monotonic() > deadline_s:
+                raise MissionError(f"not configured after {timeout_s} s (ros.ready_timeout_s): {_names(failed)}")
         # Each attempt to become active waits for links only so long, to hear of lost drones in between.
         while failed := (yield from self._change(Transition.TRANSITION_ACTIVATE, timeout_s)):
             if time.monotonic() > deadline_s:
@@ -142,10 +144,13 @@ class LifecycleManager:
             for node in unanswered():
                 asked[node.name].append(node.look.call_async(GetState.Request()))
         for node in nodes:
+            node.refused = False
             for answer in (each.result() for each in asked[node.name] if each.done()):
-                changed = isinstance(answer, ChangeState.Response)
-                node.refused = changed and not answer.success
-                node.state = (start if node.refused else end) if changed else answer.current_state.id
+                if isinstance(answer, ChangeState.Response):
+                    node.refused = not answer.success
+                    node.state = start if node.refused else end
+                else:
+                    node.state = answer.current_state.id
         return [node for node in nodes if node.state != end and node in self.living]
 
 

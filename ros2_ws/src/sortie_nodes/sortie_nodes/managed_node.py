@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+import traceback
 from abc import abstractmethod
 from collections.abc import Callable  # noqa: TC003
 from dataclasses import dataclass
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -50,6 +52,26 @@ class Link:
 
     def __str__(self) -> str:
         return f"{self.topic} ({self.count()} of {self.wanted} {self.side})"
+
+
+Transit = Callable[["ManagedNode", LifecycleState], TransitionCallbackReturn]
+
+
+def _outspoken(transit: Transit) -> Transit:
+    """Log why a transition fails; rclpy takes an exception in it for an error without a word."""
+
+    @wraps(transit)
+    def spoken(node: ManagedNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transit(node, state)
+        except UserError as error:
+            node.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
+        except Exception:
+            node.get_logger().error(traceback.format_exc().rstrip())
+            return TransitionCallbackReturn.ERROR
+
+    return spoken
 
 
 class ManagedNode(LifecycleNode):
@@ -168,15 +190,13 @@ class ManagedNode(LifecycleNode):
 
     # Lifecycle.
 
+    @_outspoken
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load what a mission needs."""
-        try:
-            self.prepare()
-        except UserError as error:
-            self.get_logger().error(str(error))
-            return TransitionCallbackReturn.FAILURE
+        self.prepare()
         return TransitionCallbackReturn.SUCCESS
 
+    @_outspoken
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start if the links stand."""
         deadline_s = time.monotonic() + _LINK_PATIENCE_S
@@ -192,6 +212,7 @@ class ManagedNode(LifecycleNode):
         self.active = True
         return super().on_activate(state)
 
+    @_outspoken
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop, and report."""
         self.end()
@@ -199,11 +220,13 @@ class ManagedNode(LifecycleNode):
         self._publish_vital_signs()
         return super().on_deactivate(state)
 
+    @_outspoken
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give back what was loaded."""
         self.release()
         return TransitionCallbackReturn.SUCCESS
 
+    @_outspoken
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give back what was loaded."""
         self.active = False
