@@ -109,8 +109,8 @@ def check_compatible(metadata: dict[str, Any], config: Config, path: str | Path)
         path: for the message.
 
     Raises:
-        UserError: another observation layout, or another radius, tick or decision period than in training where
-            `policy.accept_mismatch` is false.
+        UserError: another observation layout, tick or decision period than in training, which are built into the
+            network; or another radius where `policy.accept_mismatch` is false.
     """
 
     def trained(key: str, asked: Any) -> Any:
@@ -118,20 +118,21 @@ def check_compatible(metadata: dict[str, Any], config: Config, path: str | Path)
         section, name = key.split(".")
         return metadata["config"].get(section, {}).get(name, asked)
 
-    for key, asked in layout(config).items():
-        if (value := trained(key, asked)) != asked:
-            raise UserError(f"checkpoint {path} was trained with {key}={value}, not {asked}; it cannot be flown")
-    conditions = {
-        "comm.radius_m": config.comm.radius_m,
+    built_in = layout(config) | {
         "world.dt_s": config.world.dt_s,
         "policy.decision_steps": config.policy.decision_steps,
     }
-    for key, asked in conditions.items():
-        if (value := trained(key, asked)) != asked and not config.policy.accept_mismatch:
+    for key, asked in built_in.items():
+        if (value := trained(key, asked)) != asked:
             raise UserError(
-                f"checkpoint {path} was trained with {key}={value}, this is {asked}; "
-                f"set {key}={value}, or fly it all the same with policy.accept_mismatch=true"
+                f"checkpoint {path} was trained with {key}={value}, not {asked}; set {key}={value} or train another"
             )
+    radius_m = trained("comm.radius_m", config.comm.radius_m)
+    if radius_m != config.comm.radius_m and not config.policy.accept_mismatch:
+        raise UserError(
+            f"checkpoint {path} was trained with comm.radius_m={radius_m}, this is {config.comm.radius_m}; "
+            f"set comm.radius_m={radius_m}, or fly it all the same with policy.accept_mismatch=true"
+        )
     as_trained = {name: trained(f"policy.{name}", getattr(config.policy, name)) for name in _FIXED_AT_TRAINING}
     return config.model_copy(update={"policy": config.policy.model_copy(update=as_trained)})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +39,10 @@ _COLUMNS = {
 }
 
 
-def play(config: Config, team: Team, state: WorldState, step: Callable[[np.ndarray], WorldState]) -> Figures:
+def play(team: Team, state: WorldState, step: Callable[[np.ndarray], WorldState]) -> Figures:
     """Play a batch of missions to the end.
 
     Args:
-        config: a whole configuration.
         team: leads all of them.
         state: where they start, B missions.
         step: advances them by one tick under velocity commands [B, N, D] m/s.
@@ -50,8 +50,8 @@ def play(config: Config, team: Team, state: WorldState, step: Callable[[np.ndarr
     Returns:
         The figures of `MissionMetrics`, [B] each.
     """
+    config = team.config
     metrics = MissionMetrics(state, config)
-    choice, correction = None, None
     for tick in range(config.n_steps):
         if tick % config.policy.decision_steps == 0:
             choice, correction = team.choose(state)
@@ -77,15 +77,13 @@ def run_method(config: Config, method: str, advance: Callable[[int], None]) -> F
         for start in range(0, count, _BATCH):
             batch = PointWorld(config, "numpy")
             state = batch.reset(seeds[start : start + _BATCH])
-            parts.append(play(config, make_team(method, config), state, partial(_step_batch, batch)))
+            parts.append(play(make_team(method, config), state, partial(_step_batch, batch)))
             advance(len(state.time_s))
     else:
-        world = MissionWorld(config)
-        for seed in seeds:
-            state = world.reset(seed)
-            parts.append(play(config, make_team(method, config), state, partial(_step_one, world)))
-            advance(1)
-        world.close()
+        with closing(MissionWorld(config)) as world:
+            for seed in seeds:
+                parts.append(play(make_team(method, config), world.reset(seed), partial(_step_one, world)))
+                advance(1)
     return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
 
 
@@ -137,6 +135,8 @@ def evaluate(config: Config, as_json: bool = False) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     console = Console(stderr=True)
     results: dict[str, Figures] = {}
+    for method in config.evaluate.methods:  # what cannot be flown is refused before anything is
+        make_team(method, config)
     with Progress(console=console, transient=True) as progress:
         for method in config.evaluate.methods:
             bar = progress.add_task(method, total=config.evaluate.n_layouts)
@@ -154,13 +154,17 @@ def _table(config: Config, table: list[dict[str, Any]]) -> Table:
         f"{config.evaluate.n_layouts} unseen layouts, {config.team.n_agents} drones, {config.world.backend} world: "
         "mean [95 % interval]"
     )
-    shown = Table("method", *_COLUMNS.values(), "policy minus this (time average)", title=title)
+    shown = Table(title=title)
+    shown.add_column("method", no_wrap=True)
+    for heading in (*_COLUMNS.values(), "reached 90 %", "policy minus this (time average)"):
+        shown.add_column(heading)
     for row in table:
         cells = [_cell(row[name], row[f"{name}_interval"]) for name in _COLUMNS]
+        cells.append(f"{row['reached_90']:.0%}")
         name = "policy_minus_this_delivered_auc"
         shown.add_row(row["method"], *cells, _cell(row[name], row[f"{name}_interval"]) if name in row else "")
     return shown
 
 
 def _cell(mean: float | None, bounds: list[float]) -> str:
-    return "never" if mean is None else f"{mean:.3f} [{bounds[0]:.3f}, {bounds[1]:.3f}]"
+    return "-" if mean is None else f"{mean:.3f} [{bounds[0]:.3f}, {bounds[1]:.3f}]"

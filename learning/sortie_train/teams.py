@@ -28,13 +28,17 @@ if TYPE_CHECKING:
     from sortie_core.state import WorldState
 
 Choice = tuple[np.ndarray, np.ndarray | None]
-
-
 _RULES = {"greedy": nearest_need, "value_greedy": value_greedy, "auction": auction}
 
 
 class Team(Protocol):
-    """Leads the teams of a batch of missions from their start to their end."""
+    """Leads the teams of a batch of missions from their start to their end.
+
+    Attributes:
+        config: of the missions, with what a policy's training has fixed.
+    """
+
+    config: Config
 
     def choose(self, state: WorldState) -> Choice:
         """Chosen consumers [B, N] int (M = "wait") and velocity corrections [B, N, D] in [-1, 1], or None."""
@@ -48,12 +52,10 @@ class PolicyTeam:
         config: a whole configuration.
 
     Raises:
-        UserError: the checkpoint is missing, broken, or of another configuration; or the radio is one that only the
-            ROS graph has.
+        UserError: the checkpoint is missing, broken, or of another configuration.
     """
 
     def __init__(self, config: Config) -> None:
-        refuse_slow_radio(config)
         path = config.policy.checkpoint
         metadata = load_metadata(path)
         self.config = check_compatible(metadata, config, path)
@@ -109,7 +111,7 @@ class ExpertTeam:
     """
 
     def __init__(self, config: Config) -> None:
-        self.expert = ExpertPolicy(config)
+        self.config, self.expert = config, ExpertPolicy(config)
 
     def choose(self, state: WorldState) -> Choice:
         """See `Team`."""
@@ -132,7 +134,12 @@ def refuse_slow_radio(config: Config) -> None:
 
 
 def make_team(method: str, config: Config) -> Team:
-    """The team that `evaluate.methods` names."""
+    """The team that `evaluate.methods` names.
+
+    Raises:
+        UserError: the radio is one that only the ROS graph has, or as for `PolicyTeam`.
+    """
+    refuse_slow_radio(config)
     match method:
         case "policy":
             return PolicyTeam(config)

@@ -13,15 +13,18 @@ import os
 import subprocess
 import time
 from functools import partial
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
+import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from sortie_core.config import UserError, load_config
+from sortie_core.config import UserError, content_hash
 from sortie_core.layout import sample_training_layout
 from sortie_expert.bank import solve_bank
 from sortie_policy import contraction
@@ -35,11 +38,10 @@ from sortie_train.schedule import Schedule
 from sortie_train.teams import refuse_slow_radio
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sortie_core.config import Config
 
 
+_LEAST_LOG = -50.0
 _FLOWN_LAYOUTS = 10
 """PyBullet flies one mission at a time, and slowly."""
 
@@ -68,17 +70,17 @@ class Trainer:
         per_update = config.train.n_envs * config.train.decisions_per_rollout * config.policy.decision_steps
         self.n_updates = max(1, round(config.train.total_steps / per_update))
         saved = self._saved() if resume else None
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
-        # Training seeds count up from the run's seed in steps that keep them apart from each other and from evaluation.
-        first = config.seed * config.expert.bank_layouts
-        bank = sample_training_layout(config, range(first, first + config.expert.bank_layouts))
+        bank = sample_training_layout(config, _layout_seeds(config))
         with Progress("expert", *Progress.get_default_columns(), console=Console(stderr=True)) as progress:
             bar = progress.add_task("solving layouts ahead", total=None)
             assignment = solve_bank(
                 bank, config, progress=lambda done, total: progress.update(bar, completed=done, total=total)
             )
         self.collector = Collector(config, bank, assignment, config.seed)
+        out.mkdir(parents=True, exist_ok=True)
+        temporary = out / ".config.yaml"
+        temporary.write_text(config.to_yaml(), encoding="utf-8")
+        os.replace(temporary, out / "config.yaml")
         if saved:
             self._restore(saved)
 
@@ -90,7 +92,7 @@ class Trainer:
         )  # fmt: skip
         shown_on = Console(stderr=True)
         with (
-            SummaryWriter(self.out, purge_step=self.updates_done) as writer,
+            SummaryWriter(self.out, purge_step=self.updates_done + 1) as writer,
             Progress(*columns, console=shown_on) as progress,
         ):
             bar = progress.add_task("", total=self.n_updates, completed=self.updates_done, figures="")
@@ -163,7 +165,8 @@ class Trainer:
         now = losses.log_probability(out.log_choice, choice, out.correction, policy.log_std, rollout.drawn[:, envs])
         log_ratio = now - rollout.log_probability[:, envs]
         teacher = rollout.teacher[:, envs, :, None]
-        imitation = -losses.weighted_mean(out.log_choice.gather(-1, teacher).squeeze(-1), weight)
+        # Where the auction sends an agent by a margin that rounds to nothing for the policy, nothing can be learned.
+        imitation = -losses.weighted_mean(out.log_choice.gather(-1, teacher).squeeze(-1).clamp(min=_LEAST_LOG), weight)
         surrogate = losses.clipped_surrogate(log_ratio, advantage[:, envs], weight, train.clip)
         value = 0.5 * losses.weighted_mean((out.value - target[:, envs]).square(), weight)
         entropy = losses.weighted_mean(losses.entropy(out.log_choice), weight)
@@ -190,13 +193,9 @@ class Trainer:
         """Fly the trained policy over unseen layouts, in both worlds, and save the figures with it."""
         for backend, most in (("point", self.config.evaluate.n_layouts), ("pybullet", _FLOWN_LAYOUTS)):
             count = min(most, self.config.evaluate.n_layouts)
-            config = self.config.override(
-                [
-                    f"policy.checkpoint={self.out / 'policy.ckpt'}",
-                    f"world.backend={backend}",
-                    f"evaluate.n_layouts={count}",
-                ]
-            )
+            config = self.config.override([f"world.backend={backend}", f"evaluate.n_layouts={count}"])
+            flown = config.policy.model_copy(update={"checkpoint": str(self.out / "policy.ckpt")})
+            config = config.model_copy(update={"policy": flown})
             with Progress(console=Console(stderr=True)) as progress:
                 bar = progress.add_task(f"flying {count} unseen layouts, {backend} world", total=count)
                 figures = run_method(config, "policy", partial(progress.advance, bar))
@@ -238,15 +237,16 @@ class Trainer:
     def _saved(self) -> dict[str, Any]:
         path = self.out / "train_state.pt"
         if not path.exists():
-            raise UserError(f"nothing to resume in {self.out}: no train_state.pt; train without --resume")
+            raise UserError(f"nothing to resume in {self.out}: no train_state.pt; train in a new folder")
         try:
             saved = torch.load(path, weights_only=False)
-        except (RuntimeError, EOFError, OSError, ValueError) as error:
-            raise UserError(f"{path} is truncated or damaged ({error}); train again in a new folder") from None
-        if saved["config"] != self.config.to_yaml():
-            earlier = load_config(self.out / "config.yaml")
+            earlier = content_hash(yaml.safe_load(saved["config"]))
+        except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, UnpicklingError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{path} is truncated or damaged ({reason}); train again in a new folder") from None
+        if earlier != self.config.hash():
             raise UserError(
-                f"{self.out} was trained with configuration {earlier.hash()}, this is {self.config.hash()}; "
+                f"{self.out} was trained with configuration {earlier}, this is {self.config.hash()}; "
                 f"resume with {self.out / 'config.yaml'}, or name a new folder"
             )
         return saved
@@ -275,10 +275,27 @@ def train(config: Config, out: Path, resume: bool = False) -> Path:
     return out / "policy.ckpt"
 
 
+def _layout_seeds(config: Config) -> range:
+    """Training layouts, those of each seed apart from those of every other and from the evaluation's.
+
+    Raises:
+        UserError: the seed is so large that they would meet the evaluation's.
+    """
+    count = config.expert.bank_layouts
+    most = config.evaluate.first_seed // count - 1
+    if config.seed > most:
+        raise UserError(
+            f"seed: {config.seed} would train on layouts of the evaluation; with evaluate.first_seed="
+            f"{config.evaluate.first_seed} and expert.bank_layouts={count} it is at most {most}"
+        )
+    return range(config.seed * count, (config.seed + 1) * count)
+
+
 def _commit() -> str:
     """The commit of the working tree, for the record."""
+    describe = ["git", "describe", "--always", "--dirty"]
     try:
-        done = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
+        done = subprocess.run(describe, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return done.stdout.strip()

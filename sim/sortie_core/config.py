@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 if typing.TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +38,8 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 PositiveOrInf = Annotated[float, Field(gt=0, allow_inf_nan=True)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**53)]
 
 
 def _ordered(value: list[float]) -> list[float]:
@@ -46,6 +57,13 @@ class Section(BaseModel):
     """A group of keys; unknown keys are errors, values never change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError("true and false are no values here")
+        return value
 
 
 class Team(Section):
@@ -108,6 +126,15 @@ class World(Section):
     def _rates_divide(self) -> World:
         if self.physics_hz % self.control_hz:
             raise ValueError(f"physics_hz: {self.physics_hz} is no multiple of control_hz = {self.control_hz}")
+        return self
+
+    @model_validator(mode="after")
+    def _distances_ordered(self) -> World:
+        if self.collision_distance_m > self.safe_distance_m:
+            raise ValueError(
+                f"collision_distance_m: {self.collision_distance_m} is more than safe_distance_m = "
+                f"{self.safe_distance_m}; lower it"
+            )
         return self
 
 
@@ -189,8 +216,8 @@ class Evaluate(Section):
     """The evaluation protocol."""
 
     n_layouts: Count
-    first_seed: Annotated[int, Field(ge=0)]
-    methods: list[Literal["policy", "greedy", "value_greedy", "auction", "expert"]]
+    first_seed: Seed
+    methods: Annotated[list[Literal["policy", "greedy", "value_greedy", "auction", "expert"]], Field(min_length=1)]
     bootstrap_samples: Count
 
 
@@ -198,12 +225,18 @@ class Safety(Section):
     """Limits of the safety gate, the only publisher of setpoints."""
 
     geofence_margin_m: NonNegative
-    z_min_m: float
-    z_max_m: float
+    z_min_m: Finite
+    z_max_m: Finite
     max_speed_mps: Positive
     max_accel_mps2: Positive
     stale_after_s: Positive
     land_after_s: Positive
+
+    @model_validator(mode="after")
+    def _altitudes_ordered(self) -> Safety:
+        if self.z_min_m >= self.z_max_m:
+            raise ValueError(f"z_min_m: {self.z_min_m} is not below z_max_m = {self.z_max_m}; lower it")
+        return self
 
 
 class Ros(Section):
@@ -220,7 +253,7 @@ class Ros(Section):
 class Config(Section):
     """A whole configuration; see configs/delivery.yaml for every key with its unit."""
 
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     team: Team
     task: Task
     world: World

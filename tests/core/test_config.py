@@ -50,6 +50,13 @@ def refusal(*overrides: str, text: str = SHIPPED) -> str:
         ("world.physics_hz=100", ["physics_hz", "control_hz"]),
         ("world.max_speed_mps=.inf", ["world.max_speed_mps", "inf"]),
         ("evaluate.methods=[greedy, luck]", ["evaluate.methods", "luck"]),
+        ("team.n_agents=true", ["team.n_agents", "true and false"]),
+        ("comm.radius_m=true", ["comm.radius_m", "true and false"]),
+        ("seed=18446744073709551616", ["seed", "18446744073709551616"]),
+        ("evaluate.methods=[]", ["evaluate.methods"]),
+        ("safety.z_min_m=.nan", ["safety.z_min_m", "nan"]),
+        ("safety.z_max_m=0.1", ["z_min_m", "z_max_m"]),
+        ("world.collision_distance_m=1.2", ["collision_distance_m", "safe_distance_m"]),
         ("ros.lockstep=maybe", ["ros.lockstep", "maybe"]),
     ],
 )

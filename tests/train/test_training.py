@@ -132,3 +132,9 @@ def test_learning_raises_what_is_delivered(config: Config, imitation_updates: in
     trainer = Trainer(easy, Path("run"), resume=False)
     delivered = [trainer.update()["episode/delivered"] for _ in range(30)]
     assert np.mean(delivered[-5:]) > np.mean(delivered[:5]) + 0.1
+
+
+def test_training_layouts_never_are_those_of_the_evaluation(config: Config) -> None:
+    with pytest.raises(UserError, match="seed: 300000 would train on layouts of the evaluation"):
+        Trainer(config.override(["seed=300000"]), Path("run"), resume=False)
+    assert not Path("run").exists(), "nothing is taken where nothing was begun"
