@@ -27,7 +27,7 @@ evaluate: setup
 	@.venv/bin/sortie evaluate $(CONFIG)
 
 bench: setup
-	@for name in point_world pybullet_world lockstep_mission; do .venv/bin/sortie bench $$name || exit; done
+	@for name in point_world pybullet_world agent_tick lockstep_mission; do .venv/bin/sortie bench $$name || exit; done
 
 doctor: setup
 	@.venv/bin/sortie doctor

@@ -83,7 +83,7 @@ def evaluate(config: ConfigFile, overrides: Overrides = None, json: Json = False
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="point_world, pybullet_world or lockstep_mission.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="point_world, pybullet_world, agent_tick or lockstep_mission.")],
     json: Json = False,
 ) -> None:
     """Measure the speed on this machine against a target."""

@@ -27,5 +27,5 @@ def test_a_short_measurement_is_judged_against_the_target(
 
 
 def test_an_unknown_bench_names_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"warp.*point_world, pybullet_world, lockstep_mission"):
+    with pytest.raises(UserError, match=r"warp.*point_world, pybullet_world, agent_tick, lockstep_mission"):
         bench.run_bench("warp", as_json=False)

@@ -76,7 +76,7 @@ def test_help_imports_nothing_heavy() -> None:
         ("sim", ["CONFIG", "SECTION.KEY=VALUE", "--out", "--lockstep", "--json"]),
         ("train", ["CONFIG", "SECTION.KEY=VALUE", "--out", "--resume"]),
         ("evaluate", ["CONFIG", "SECTION.KEY=VALUE", "--json"]),
-        ("bench", ["NAME", "point_world", "pybullet_world", "lockstep_mission", "--json"]),
+        ("bench", ["NAME", "point_world", "pybullet_world", "agent_tick", "lockstep_mission", "--json"]),
         ("doctor", ["--json"]),
     ],
 )
@@ -107,7 +107,7 @@ def test_bad_input_is_one_line_in_a_process_of_its_own(command: str) -> None:
         (["sim", CONFIG, "comm.loss=1.5"], ["comm.loss", "1.5"]),
         (["train", CONFIG, "--resume"], ["--resume", "--out"]),
         (["train", CONFIG, "--resume", "--out", "absent"], ["absent"]),
-        (["bench", "warp_drive"], ["warp_drive", "point_world", "pybullet_world", "lockstep_mission"]),
+        (["bench", "warp_drive"], ["warp_drive", "point_world", "pybullet_world", "agent_tick", "lockstep_mission"]),
     ],
     ids=lambda value: " ".join(value).replace(str(PROJECT) + "/", "") if isinstance(value, list) else None,
 )
