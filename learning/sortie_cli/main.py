@@ -29,7 +29,7 @@ Overrides = Annotated[
     typer.Argument(metavar="[SECTION.KEY=VALUE]", help="Keys to change for this run, e.g. comm.radius_m=2."),
 ]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="New folder for the run; default runs/<UTC time>.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
 @app.command()
@@ -83,7 +83,9 @@ def evaluate(config: ConfigFile, overrides: Overrides = None, json: Json = False
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="point_world, pybullet_world, agent_tick or lockstep_mission.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="point_world, pybullet_world, agent_tick or lockstep_mission.")
+    ],
     json: Json = False,
 ) -> None:
     """Measure the speed on this machine against a target."""
