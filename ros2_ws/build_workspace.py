@@ -115,6 +115,8 @@ def venv_fits(python: str, ros: dict[str, str]) -> bool:
 
 def check_machine(python: str) -> None:
     """Raise SetupError unless this interpreter and the compilers can make the environment and build the workspace."""
+    if re.search(r"\s", str(ROOT)):
+        raise SetupError(f"{ROOT} has blanks in its name, with which scripts cannot name their interpreter; move it")
     this = f"{sys.version_info[0]}.{sys.version_info[1]}"
     if this != python:
         raise SetupError(

@@ -55,6 +55,12 @@ def test_another_python_is_one_line_that_says_what_to_install(set_up: ModuleType
         set_up.check_machine("3.99")
 
 
+def test_a_path_with_blanks_is_refused(set_up: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(set_up, "ROOT", tmp_path / "my drones")
+    with pytest.raises(set_up.SetupError, match="my drones has blanks"):
+        set_up.check_machine(f"{sys.version_info[0]}.{sys.version_info[1]}")
+
+
 def test_missing_headers_are_one_line(set_up: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(set_up.sysconfig, "get_path", lambda _: str(tmp_path))
     with pytest.raises(set_up.SetupError, match=r"Python\.h.*apt install python.*-dev"):
