@@ -38,6 +38,8 @@ _ODOMETRY_READERS = 3
 _STATUS_READERS = 2
 """The radio and the mission's manager."""
 _WATCH_PERIOD_S = 0.1
+_DIGITS = 6
+"""Decimal places of the final figures, which are single precision."""
 _LATE = 0.5
 """A tick is late that begins more than this share of a tick after its time."""
 
@@ -173,12 +175,14 @@ class WorldNode(ManagedNode):
 
     def _final_figures(self) -> dict[str, float | None]:
         wall_s, mission_s = time.monotonic() - self._began_s, self._tick * self._dt_s
-        figures = self._figures() | {
+        figures = {name: round(value, _DIGITS) for name, value in self._figures().items()} | {
             "mission_time_s": round(mission_s, 9),
             "wall_time_s": wall_s,
             "real_time_factor": mission_s / max(wall_s, 1e-9),
             "late_ticks": self._late_ticks,
         }
+        figures["collisions"] = int(figures["collisions"])
+        del figures["elapsed_s"]  # is mission_time_s
         # JSON knows neither infinity nor "not a number".
         return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
