@@ -153,6 +153,17 @@ def test_an_interrupted_mission_leaves_no_process_behind(missions: Missions, gra
     assert psutil.wait_procs(children, timeout=5)[1] == []
 
 
+def test_an_interrupt_while_the_team_starts_is_quiet(missions: Missions) -> None:
+    with missions.start("early", flags=()) as runner:
+        while len(children := psutil.Process(runner.pid).children()) < 4 + 4:
+            time.sleep(0.01)
+        runner.send_signal(signal.SIGINT)
+        flown = missions.finish("early", runner)
+    assert flown.exit_code == 130
+    assert flown.stderr.splitlines() == ["sortie: interrupted"]
+    assert psutil.wait_procs(children, timeout=5)[1] == []
+
+
 def test_without_the_world_the_mission_is_over(missions: Missions, graph: Graph) -> None:
     witness = Witness(graph)
     with missions.start("halt", "task.duration_s=60", flags=()) as runner:
@@ -192,6 +203,7 @@ def test_bad_input_is_one_line(missions: Missions, change: str, culprit: str) ->
     assert len(flown.stderr.splitlines()) == 1
     assert culprit in flown.stderr
     assert flown.stdout == ""
+    assert not flown.folder.exists(), "nothing was flown"
 
 
 def test_the_manager_names_who_is_not_there(domain: int) -> None:

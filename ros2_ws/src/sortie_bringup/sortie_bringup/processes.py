@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from sortie_bringup.fleet import NodeDescription
 
 _PR_SET_PDEATHSIG = 1
-_PATIENCE_S = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
-"""How to ask a process to end, and how long to wait before asking more firmly."""
+_PATIENCE_S = ((signal.SIGTERM, 5.0), (signal.SIGKILL, 2.0))
+"""How to ask a process to end, and how long to wait before asking more firmly.
+
+Not SIGINT first: a Python process that is still starting answers that with a traceback.
+"""
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -106,8 +109,8 @@ class ProcessGroup:
                     continue
         for reader in self._readers:
             reader.join(1.0)
-        # One that was just about to end by itself may take the signal as the system means it.
-        clean = (0, -signal.SIGINT)
+        # One that is still starting, or about to end by itself, takes the signal as the system means it.
+        clean = (0, -signal.SIGTERM)
         return [
             (node, describe(process.returncode)) for node, process in self._running if process.returncode not in clean
         ]

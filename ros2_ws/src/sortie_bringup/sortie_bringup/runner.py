@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -59,7 +60,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Fly one mission; returns the exit code."""
     options = parse(argv)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs are born with SIGINT ignored
+        signal.signal(number, _interrupt)
     # stdout is for the outcome alone
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
@@ -69,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fly(options, config, overrides, console)
     except UserError as error:
         print(f"sortie: {error}", file=sys.stderr)
+        with suppress(OSError):
+            options.out.rmdir()  # an empty folder is no run
         return BAD_INPUT
     except RunnerError as error:
         print(f"sortie: {error}", file=sys.stderr)
