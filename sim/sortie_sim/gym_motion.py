@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-INSTALL = "pip install git+https://github.com/learnsyslab/gym-pybullet-drones"
+INSTALL = "pip install --no-deps transforms3d==0.4.2 git+https://github.com/learnsyslab/gym-pybullet-drones"
 # The aviary has no other combinations; keys are drag, ground effect, downwash.
 PHYSICS = {
     (False, False, False): "PYB",

@@ -10,16 +10,14 @@ import pytest
 
 from sortie_core.config import Config, UserError, load_config
 from sortie_sim.flight_benchmark import run
+from sortie_sim.gym_motion import INSTALL, GymMotion
 from sortie_sim.pybullet_motion import PyBulletMotion, load_pybullet
 
 load_pybullet()
 pytest.importorskip(
     "gym_pybullet_drones",
-    reason="gym-pybullet-drones is not on PyPI and an optional peer; "
-    "to run this: pip install git+https://github.com/learnsyslab/gym-pybullet-drones",
+    reason=f"gym-pybullet-drones is not on PyPI and an optional peer; to run this: {INSTALL}",
 )
-
-from sortie_sim.gym_motion import GymMotion  # noqa: E402
 
 PROJECT = Path(__file__).parents[2]
 # The combinations that the aviary has: drag, ground effect, downwash.
