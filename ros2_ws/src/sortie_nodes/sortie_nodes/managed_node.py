@@ -203,7 +203,8 @@ class ManagedNode(LifecycleNode):
         # The middleware's own threads keep the counts, so waiting here does not keep them from rising.
         while missing := self._missing_links():
             if time.monotonic() > deadline_s:
-                self.get_logger().info(f"waiting for the other ends of {', '.join(map(str, missing))}")
+                # One second of waiting is usual on a busy machine.
+                self.get_logger().info(f"waiting for the other ends of {', '.join(map(str, missing))}", skip_first=True)
                 return TransitionCallbackReturn.FAILURE
             time.sleep(_LINK_POLL_S)
         self.lost -= self._failed
@@ -244,8 +245,12 @@ class ManagedNode(LifecycleNode):
     def _publish_vital_signs(self) -> None:
         values = [KeyValue(key=key, value=str(value)) for key, value in self.vital_signs().items()]
         values.append(KeyValue(key="active", value=str(self.active)))
+        lost = ", ".join(map(str, sorted(self.lost)))
         status = DiagnosticStatus(
-            level=DiagnosticStatus.OK, name=self.get_fully_qualified_name(), message="", values=values
+            level=DiagnosticStatus.WARN if lost else DiagnosticStatus.OK,
+            name=self.get_fully_qualified_name(),
+            message=f"drones lost: {lost}" if lost else "",
+            values=values,
         )
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
