@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 
     from rclpy.client import Client
     from rclpy.node import Node
+    from rclpy.task import Future
 
     Script = Generator[None, None, Any]
     """A course of events that a timer resumes; a coroutine that awaits a future keeps the executor at full speed."""
 
 _ANSWER_S = 0.5
-"""After so long without an answer the question is taken as lost; discovery can be that one-sided for a while."""
+"""After so long without an answer a node is asked for its state; discovery can be one-sided for a while."""
+_LOST_S = 5.0
+"""A node that idles in its old state for so long has not got the question; the middleware repeats itself every 3 s."""
 _FAREWELL_S = 3.0
 """How long nodes may take to stop after a mission."""
 _STEPS = {
@@ -67,6 +70,49 @@ def until(condition: Callable[[], bool], timeout_s: float) -> Script:
     while not (holds := condition()) and time.monotonic() < deadline_s:
         yield
     return holds
+
+
+class Question:
+    """A transition that one node has been asked for.
+
+    Its answer may be lost where the other side has not found this one yet, though it found the question. Hence the node
+    is asked for its state as well, which it tells once its transition is over. A question that is late must not be
+    asked again, for the second one would find the node in a state where the transition does not start.
+    """
+
+    def __init__(self, node: Managed, start: int, change: Future) -> None:
+        """Asked just now."""
+        self.node = node
+        self._start, self._change = start, change
+        self._looks: list[Future] = []
+        self._asked_s = time.monotonic()
+
+    def look(self) -> None:
+        """Ask for the state, too."""
+        self._looks.append(self.node.look.call_async(GetState.Request()))
+
+    @property
+    def settled(self) -> bool:
+        """The answer is known, or none is to be hoped for."""
+        if self._change.done():
+            return True
+        if self._seen not in (None, self._start):
+            return True
+        idle = bool(self._looks) and self._looks[-1].done()
+        return idle and time.monotonic() > self._asked_s + _LOST_S
+
+    @property
+    def _seen(self) -> int | None:
+        """The state that the node told last."""
+        return next((look.result().current_state.id for look in reversed(self._looks) if look.done()), None)
+
+    def conclude(self, end: int) -> None:
+        """Write down where the node is now."""
+        self.node.refused = self._change.done() and not self._change.result().success
+        if self._change.done():
+            self.node.state = self._start if self.node.refused else end
+        elif self._seen is not None:
+            self.node.state = self._seen
 
 
 class LifecycleManager:
@@ -131,26 +177,18 @@ class LifecycleManager:
         request = ChangeState.Request()
         request.transition.id = transition
         nodes = [node for node in self.living if node.state == start and node.present]
-        asked = {node.name: [node.change.call_async(request)] for node in nodes}
+        questions = [Question(node, start, node.change.call_async(request)) for node in nodes]
 
-        def unanswered() -> list[Managed]:
+        def open_questions() -> list[Question]:
             living = self.living
-            return [node for node in nodes if node in living and not any(each.done() for each in asked[node.name])]
+            return [each for each in questions if each.node in living and not each.settled]
 
         deadline_s = time.monotonic() + timeout_s
-        while not (yield from until(lambda: not unanswered(), _ANSWER_S)) and time.monotonic() < deadline_s:
-            # An answer may be lost where the other side has not found this one yet, though it found the question; a
-            # node asked for its state answers once its transition is over.
-            for node in unanswered():
-                asked[node.name].append(node.look.call_async(GetState.Request()))
-        for node in nodes:
-            node.refused = False
-            for answer in (each.result() for each in asked[node.name] if each.done()):
-                if isinstance(answer, ChangeState.Response):
-                    node.refused = not answer.success
-                    node.state = start if node.refused else end
-                else:
-                    node.state = answer.current_state.id
+        while not (yield from until(lambda: not open_questions(), _ANSWER_S)) and time.monotonic() < deadline_s:
+            for question in open_questions():
+                question.look()
+        for question in questions:
+            question.conclude(end)
         return [node for node in nodes if node.state != end and node in self.living]
 
 
