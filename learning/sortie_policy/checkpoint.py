@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 STAGES = ("encode", "mix", "attend", "advance", "act")
 FORMAT = 1
+_PROJECT = Path(__file__).resolve().parents[2]
 _FIXED_AT_TRAINING = ("hops", "hidden", "key_dim", "mlp_width", "integrator", "correction_mps")
 # What zipfile and NumPy raise for changed bytes, depending on where those lie.
 _DAMAGE = (
@@ -60,21 +61,37 @@ def write_checkpoint(
     os.replace(temporary, path)
 
 
+def locate(path: str | Path) -> Path:
+    """The file that a checkpoint's path means: in the working folder, or else in the project's.
+
+    Raises:
+        UserError: it is in neither.
+    """
+    for place in (Path(path).absolute(), _PROJECT / path):
+        if place.is_file():
+            return place
+    if Path(path).is_dir():
+        what = "is a folder"
+    elif Path(path).is_absolute():
+        what = "does not exist"
+    else:
+        what = f"exists neither in {Path.cwd()} nor in {_PROJECT}"
+    raise UserError(f"checkpoint {path} {what}; train one with `sortie train`, or set policy.checkpoint")
+
+
 @contextmanager
-def _reading(path: str | Path) -> Iterator[None]:
-    """Errors of reading a file that is not there, or not whole, as one line."""
-    if not Path(path).is_file():
-        what = "is a folder" if Path(path).is_dir() else "does not exist"
-        raise UserError(f"checkpoint {path} {what}; train one with `sortie train`, or set policy.checkpoint")
+def _reading(path: str | Path) -> Iterator[Path]:
+    """The file; errors of reading one that is not there, or not whole, as one line."""
+    file = locate(path)
     try:
-        yield
+        yield file
     except _DAMAGE as error:
         reason = " ".join(str(error).split())
         raise UserError(f"checkpoint {path} is truncated or damaged ({reason}); copy or train it again") from None
 
 
 def _read(path: str | Path, member: str) -> bytes:
-    with _reading(path), zipfile.ZipFile(path) as archive:
+    with _reading(path) as file, zipfile.ZipFile(file) as archive:
         return archive.read(member)
 
 

@@ -30,9 +30,7 @@ def run(seconds: float, config: Config | None = None) -> dict[str, float]:
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if config is None:
-        project = _CONFIG.parents[1]
         config = load_config(_CONFIG)
-        config = config.override([f"policy.checkpoint={project / config.policy.checkpoint}"])
     state = sample_layout(config, [config.seed])
     shape = (config.task.n_consumers, config.task.n_resources)
     consumers = Consumers(

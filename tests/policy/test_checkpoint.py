@@ -11,7 +11,14 @@ import torch
 
 from sortie_core.config import Config, UserError, content_hash, load_config
 from sortie_policy.actor_critic import LGTCPolicy
-from sortie_policy.checkpoint import check_compatible, load_metadata, load_stages, load_weights, write_checkpoint
+from sortie_policy.checkpoint import (
+    check_compatible,
+    load_metadata,
+    load_stages,
+    load_weights,
+    locate,
+    write_checkpoint,
+)
 from sortie_policy.export import export_stages
 from sortie_policy.runtime import AgentRuntime
 
@@ -162,3 +169,12 @@ def test_another_format_is_refused(tmp_path: Path, path: Path, monkeypatch: pyte
     monkeypatch.setattr("sortie_policy.checkpoint.FORMAT", 99)
     with pytest.raises(UserError, match="format 1, this version reads 99"):
         load_metadata(path)
+
+
+def test_a_relative_path_is_found_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, config: Config) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert locate(config.policy.checkpoint) == YAML.parent / "checkpoints" / "delivery.ckpt"
+    (tmp_path / "own.ckpt").touch()
+    assert locate("own.ckpt") == tmp_path / "own.ckpt"
+    with pytest.raises(UserError, match=f"exists neither in {tmp_path} nor in"):
+        locate("other.ckpt")

@@ -85,7 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _fly(options: argparse.Namespace, config: Config, overrides: list[str], console: Console) -> int:
     folder: Path = options.out.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    fresh = folder / ".config.yaml.new"
+    fresh.write_text(config.to_yaml(), encoding="utf-8")
+    os.replace(fresh, folder / "config.yaml")
     for name, value in _CHILD_DEFAULTS.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("ROS_LOG_DIR", str(folder / "log"))

@@ -99,7 +99,7 @@ class SafetyNode(ManagedNode):
             if drone in self.lost or now_s - heard_s > limits.stale_after_s:
                 self._publish(drone, now_s)
             if drone not in self.lost and now_s - heard_s > limits.land_after_s:
-                text = f"drone {drone} got no command for {now_s - heard_s:.1f} s and is landed"
+                text = f"drone {drone} got no command for {now_s - heard_s:.1f} s and is told to land"
                 self.report_fault(Fault.LANDING, drone, text)
 
     def _publish(self, drone: int, now_s: float) -> None:
