@@ -30,6 +30,8 @@ _IMPORTS = (
 )  # fmt: skip
 _SETUP = "run `make setup`"
 _ROUND_TRIP_LIMIT_S = 10.0
+_HANGS_AFTER_S = 60.0
+_PATIENCE_S = 3.0
 _FREE_GIB = 2.0
 
 
@@ -137,10 +139,18 @@ def _ros_from_pypi() -> bool:
         return not os.environ.get("AMENT_PREFIX_PATH")
 
 
+def _run(command: list[str], environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command that may hang on a broken machine; what hangs has failed."""
+    try:
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_HANGS_AFTER_S)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", f"hangs; clear /dev/shm with `fastdds shm clean`: {command}")
+
+
 def _imports() -> Iterator[Check]:
     for name in _IMPORTS:
         show = f"import {name} as m; print(getattr(m, '__version__', ''))"
-        done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True)
+        done = _run([sys.executable, "-c", show])
         if done.returncode == 0:
             yield Check(f"import {name}", "ok", done.stdout.strip() or "imports")
         elif importlib.util.find_spec(name) is None:
@@ -157,14 +167,14 @@ def _workspace() -> Iterator[Check]:
         yield Check("ROS workspace", "missing", str(error), _SETUP)
         return
     setup = [sys.executable, str(PROJECT / "ros2_ws" / "build_workspace.py"), "--check"]
-    fresh = subprocess.run(setup, capture_output=True, text=True)
+    fresh = _run(setup)
     if fresh.returncode == 0:
         yield Check("ROS workspace", "ok", f"built, on {environment['AMENT_PREFIX_PATH'].rpartition(os.pathsep)[2]}")
     else:
         yield Check("ROS workspace", "warning", _last_line(fresh.stdout + fresh.stderr), _SETUP)
     for module in ("rclpy", "sortie_interfaces.msg", "sortie_nodes", "sortie_bringup"):
         command = [sys.executable, "-c", f"import {module}"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        done = _run(command, environment)
         if done.returncode == 0:
             yield Check(f"import {module}", "ok", "imports")
         else:
@@ -177,15 +187,14 @@ def _round_trip(environment: dict[str, str]) -> Check:
     program = [sys.executable, "-m", "sortie_cli.dds_round_trip"]
     echo = subprocess.Popen([*program, "echo"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        ask = subprocess.run(
-            [*program, "ask", str(_ROUND_TRIP_LIMIT_S)], env=environment, capture_output=True, text=True,
-            timeout=3 * _ROUND_TRIP_LIMIT_S,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return Check(name, "broken", "the asking process hangs", "clear /dev/shm: `fastdds shm clean`")
+        ask = _run([*program, "ask", str(_ROUND_TRIP_LIMIT_S)], environment)
     finally:
         echo.terminate()
-        echo.wait()
+        try:
+            echo.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:  # a ROS process that is told to end while it starts may never do so
+            echo.kill()
+            echo.wait()
     if ask.returncode == 0:
         found_s, round_trip_s = map(float, ask.stdout.split())
         return Check(name, "ok", f"found each other in {found_s:.1f} s, round trip {round_trip_s * 1e3:.1f} ms")
