@@ -26,7 +26,7 @@ app = typer.Typer(
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file, e.g. configs/delivery.yaml.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[SECTION.KEY=VALUE]", help="Keys to change for this run, e.g. comm.radius_m=2."),
+    typer.Argument(metavar="[SECTION.KEY=VALUE]", help="Keys to change for this run, e.g. team.n_agents=12."),
 ]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="New folder for the run; default runs/<UTC time>.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]

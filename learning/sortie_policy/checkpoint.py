@@ -75,7 +75,7 @@ def locate(path: str | Path) -> Path:
     elif Path(path).is_absolute():
         what = "does not exist"
     else:
-        what = f"exists neither in {Path.cwd()} nor in {_PROJECT}"
+        what = f"is not in {' or '.join(dict.fromkeys(map(str, (Path.cwd(), _PROJECT))))}"
     raise UserError(f"checkpoint {path} {what}; train one with `sortie train`, or set policy.checkpoint")
 
 

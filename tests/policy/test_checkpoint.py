@@ -176,5 +176,5 @@ def test_a_relative_path_is_found_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_
     assert locate(config.policy.checkpoint) == YAML.parent / "checkpoints" / "delivery.ckpt"
     (tmp_path / "own.ckpt").touch()
     assert locate("own.ckpt") == tmp_path / "own.ckpt"
-    with pytest.raises(UserError, match=f"exists neither in {tmp_path} nor in"):
+    with pytest.raises(UserError, match=f"is not in {tmp_path} or "):
         locate("other.ckpt")
