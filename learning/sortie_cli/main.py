@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -51,7 +52,9 @@ def sim(
     folder = create_run_folder(out)
     flags = [flag for flag, given in (("--lockstep", lockstep), ("--json", json)) if given]
     runner = ["-m", "sortie_bringup.runner", "--config", str(config), "--out", str(folder), *flags]
-    # the runner takes this process's place, so that signals and the exit code are its own
+    # the runner takes this process's place, so that signals and the exit code are its own; it lets them in once it can
+    # handle them, since an interrupted import would end with a traceback
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     os.execve(sys.executable, [sys.executable, *runner, "--", *(overrides or [])], environment)
 
 

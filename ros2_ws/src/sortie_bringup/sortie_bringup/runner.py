@@ -65,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # stdout is for the outcome alone
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
+        # `sortie sim` holds them back until someone is there to handle them.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
         overrides = [*options.overrides, *(["ros.lockstep=true"] if options.lockstep else [])]
         config = load_config(options.config, overrides)
         check(config)
