@@ -101,7 +101,7 @@ def agent_process(runner: subprocess.Popen[str], drone: int) -> psutil.Process:
     ("how", "flags", "overrides", "kind"),
     [
         (signal.SIGKILL, (), ("task.duration_s=7",), "process_exit"),
-        (signal.SIGSTOP, ("--lockstep",), ("task.duration_s=40", "ros.command_timeout_s=0.5"), "silent"),
+        (signal.SIGSTOP, ("--lockstep",), ("task.duration_s=40", "ros.command_timeout_s=2"), "silent"),
     ],
     ids=["killed", "hanging"],
 )
