@@ -1,170 +1,156 @@
-"""Evaluation: the same unseen layouts for every method, intervals, and paired differences to the policy."""
+"""Evaluation: the same unseen layouts for every method, intervals, and paired differences to the trained policy.
+
+A folder gets ``rows.json`` and ``rows.csv`` (a row per suite, team size and method), ``layouts.csv`` (the figures of
+every single mission), ``plots``, and ``results``, one file per flight, written as it ends.
+"""
 
 from __future__ import annotations
 
 import json
-from contextlib import closing
-from functools import partial
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from sortie_core.action import team_command
-from sortie_core.comm_graph import adjacency
-from sortie_core.metrics import MissionMetrics
-from sortie_sim.mission_world import MissionWorld
-from sortie_sim.point_world import PointWorld
-from sortie_train.teams import make_team
+from sortie_train.intervals import Bootstrap
+from sortie_train.play import fly
+from sortie_train.plots import plot
+from sortie_train.processes import follow_parent, kill
+from sortie_train.results import as_csv, keep, recall, result_path, write
+from sortie_train.table import Contest, tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from sortie_core.config import Config
-    from sortie_core.state import WorldState
-    from sortie_train.teams import Team
+    from sortie_train.flights import Flight
+    from sortie_train.play import Figures
 
-Figures = dict[str, np.ndarray]
-_BATCH = 128
-"""Missions of the point world that are played together."""
-_COLUMNS = {
-    "delivered_fraction": "delivered",
-    "delivered_auc": "time average",
-    "time_to_90_s": "to 90 %, s",
-    "collisions_per_agent_minute": "collisions / agent-min",
-    "min_separation_m": "least separation, m",
-}
+_PIPE_WIDTH = 200
+"""Characters of a table that no terminal shows."""
 
 
-def play(team: Team, state: WorldState, step: Callable[[np.ndarray], WorldState]) -> Figures:
-    """Play a batch of missions to the end.
-
-    Args:
-        team: leads all of them.
-        state: where they start, B missions.
-        step: advances them by one tick under velocity commands [B, N, D] m/s.
-
-    Returns:
-        The figures of `MissionMetrics`, [B] each.
-    """
-    config = team.config
-    metrics = MissionMetrics(state, config)
-    for tick in range(config.n_steps):
-        if tick % config.policy.decision_steps == 0:
-            choice, correction = team.choose(state)
-        linked = adjacency(state.position, state.alive, config.comm.radius_m)
-        command = team_command(state, choice, linked, correction, config)
-        before, state = state, step(command)
-        metrics.update(before, state)
-    return metrics.result()
-
-
-def run_method(config: Config, method: str, advance: Callable[[int], None]) -> Figures:
-    """The figures of one method over the evaluation's layouts, one value per layout.
-
-    Args:
-        config: `evaluate`, `world.backend` and all that missions need.
-        method: of `evaluate.methods`.
-        advance: called with the number of missions that have just ended.
-    """
-    first, count = config.evaluate.first_seed, config.evaluate.n_layouts
-    seeds = range(first, first + count)
-    parts: list[Figures] = []
-    if config.world.backend == "point":
-        for start in range(0, count, _BATCH):
-            batch = PointWorld(config, "numpy")
-            state = batch.reset(seeds[start : start + _BATCH])
-            parts.append(play(make_team(method, config), state, partial(_step_batch, batch)))
-            advance(len(state.time_s))
-    else:
-        with closing(MissionWorld(config)) as world:
-            for seed in seeds:
-                parts.append(play(make_team(method, config), world.reset(seed), partial(_step_one, world)))
-                advance(1)
-    return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
-
-
-def _step_batch(world: PointWorld, command: np.ndarray) -> WorldState:
-    return world.step(command).state
-
-
-def _step_one(world: MissionWorld, command: np.ndarray) -> WorldState:
-    return world.step(command[0])
-
-
-def interval(values: np.ndarray, samples: int, seed: int) -> list[float]:
-    """95 % bootstrap interval of the mean, leaving out what was never reached (NaN)."""
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return [float("nan"), float("nan")]
-    drawn = np.random.default_rng(seed).integers(len(values), size=(samples, len(values)))
-    return np.percentile(values[drawn].mean(axis=1), [2.5, 97.5]).tolist()
-
-
-def rows(config: Config, results: dict[str, Figures]) -> list[dict[str, Any]]:
-    """One row per method: mean and interval of every figure, and the paired difference to the policy."""
-    samples, seed = config.evaluate.bootstrap_samples, config.seed
-    table = []
-    for method, figures in results.items():
-        row: dict[str, Any] = {"method": method, "n_layouts": len(figures["delivered_fraction"])}
-        row["backend"], row["n_agents"] = config.world.backend, config.team.n_agents
-        for name, values in figures.items():
-            finite = values[np.isfinite(values)]
-            row[name] = float(finite.mean()) if len(finite) else None
-            row[f"{name}_interval"] = [each if np.isfinite(each) else None for each in interval(values, samples, seed)]
-        row["reached_90"] = float(np.isfinite(figures["time_to_90_s"]).mean())
-        if "policy" in results and method != "policy":
-            for name in ("delivered_fraction", "delivered_auc"):
-                difference = results["policy"][name] - figures[name]
-                row[f"policy_minus_this_{name}"] = float(difference.mean())
-                row[f"policy_minus_this_{name}_interval"] = interval(difference, samples, seed)
-        table.append(row)
-    return table
-
-
-def evaluate(config: Config, as_json: bool = False) -> list[dict[str, Any]]:
-    """Run every method of `evaluate.methods` and print the table.
+def evaluate(config: Config, flights: list[Flight], out: Path, jobs: int = 1, as_json: bool = False) -> list[dict]:
+    """Fly what has not been flown yet, write all files, and print the tables.
 
     Args:
         config: a whole configuration.
-        as_json: print rows for machines instead.
+        flights: from `flights.plan`.
+        out: the evaluation's folder.
+        jobs: processes.
+        as_json: print rows for machines instead of tables.
+
+    Returns:
+        The rows, see `Contest.rows`.
     """
-    torch.set_num_threads(1)
+    paths = {flight: result_path(out, flight) for flight in flights}
     console = Console(stderr=True)
-    results: dict[str, Figures] = {}
-    for method in config.evaluate.methods:  # what cannot be flown is refused before anything is
-        make_team(method, config)
-    with Progress(console=console, transient=True) as progress:
-        for method in config.evaluate.methods:
-            bar = progress.add_task(method, total=config.evaluate.n_layouts)
-            results[method] = run_method(config, method, partial(progress.advance, bar))
-    table = rows(config, results)
+    missing = [flight for flight in flights if not paths[flight].exists()]
+    if len(missing) < len(flights):
+        console.print(f"{len(flights) - len(missing)} of {len(flights)} flights are taken over from {out}")
+    write(out / "config.yaml", config.to_yaml())
+    _fly_all(missing, out, jobs, console)
+    results = {flight: recall(path) for flight, path in paths.items()}
+    contests = list(_contests(config, results))
+    rows = [row for contest in contests for row in contest.rows()]
+    write(out / "rows.json", json.dumps(rows, indent=2, allow_nan=False))
+    write(out / "rows.csv", as_csv(rows))
+    write(out / "layouts.csv", as_csv(_layout_rows(results)))
+    plot(out / "plots", contests, rows, config.world.dt_s)
+    console.print(f"rows, figures of every layout and plots are in {out}")
     if as_json:
-        print(json.dumps(table, indent=2))
+        print(json.dumps(rows, indent=2, allow_nan=False))
     else:
-        Console().print(_table(config, table))
-    return table
+        shown_on = Console()
+        shown_on.width = max(shown_on.width, 0 if shown_on.is_terminal else _PIPE_WIDTH)
+        for table in tables(rows):
+            shown_on.print(table)
+    return rows
 
 
-def _table(config: Config, table: list[dict[str, Any]]) -> Table:
-    title = (
-        f"{config.evaluate.n_layouts} unseen layouts, {config.team.n_agents} drones, {config.world.backend} world: "
-        "mean [95 % interval]"
-    )
-    shown = Table(title=title)
-    shown.add_column("method", no_wrap=True)
-    for heading in (*_COLUMNS.values(), "reached 90 %", "policy minus this (time average)"):
-        shown.add_column(heading)
-    for row in table:
-        cells = [_cell(row[name], row[f"{name}_interval"]) for name in _COLUMNS]
-        cells.append(f"{row['reached_90']:.0%}")
-        name = "policy_minus_this_delivered_auc"
-        shown.add_row(row["method"], *cells, _cell(row[name], row[f"{name}_interval"]) if name in row else "")
-    return shown
+def _fly_all(flights: list[Flight], out: Path, jobs: int, console: Console) -> None:
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("", total=sum(map(_effort, flights)))
+        if jobs == 1 or len(flights) < 2:
+            torch.set_num_threads(1)
+            for flight in flights:
+                progress.update(bar, description=flight.name)
+                per_mission = _effort(flight) / flight.config.evaluation.n_layouts
+                _fly_one(flight, out, lambda count, each=per_mission: progress.advance(bar, count * each))
+        else:
+            for done, flight in enumerate(_fly_beside_each_other(flights, out, jobs), start=1):
+                progress.update(bar, description=f"{done} of {len(flights)} flights", advance=_effort(flight))
 
 
-def _cell(mean: float | None, bounds: list[float]) -> str:
-    return "-" if mean is None else f"{mean:.3f} [{bounds[0]:.3f}, {bounds[1]:.3f}]"
+def _fly_beside_each_other(flights: list[Flight], out: Path, jobs: int) -> Iterator[Flight]:
+    """Flights as they end."""
+    spawning = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(jobs, len(flights)), spawning, initializer=_begin_worker) as pool:
+        # The longest first, so that none of them is left alone at the end.
+        flown = {
+            pool.submit(_fly_one, flight, out, _ignore): flight for flight in sorted(flights, key=_effort, reverse=True)
+        }
+        try:
+            for future in as_completed(flown):
+                future.result()
+                yield flown[future]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                kill(worker)
+            raise
+
+
+def _begin_worker() -> None:
+    follow_parent()
+    torch.set_num_threads(1)
+
+
+def _fly_one(flight: Flight, out: Path, advance: Callable[[int], None]) -> None:
+    keep(result_path(out, flight), fly(flight.config, flight.make_team, advance))
+
+
+def _ignore(_: int) -> None:
+    """Progress of a flight in another process."""
+
+
+def _effort(flight: Flight) -> int:
+    return flight.config.evaluation.n_layouts * flight.config.n_steps * flight.n_agents
+
+
+def _contests(config: Config, results: dict[Flight, Figures]) -> Iterator[Contest]:
+    groups: dict[tuple[str, int], dict[str, list[Flight]]] = {}
+    for flight in results:
+        groups.setdefault((flight.suite, flight.n_agents), {}).setdefault(flight.method, []).append(flight)
+    for (suite, n_agents), methods in groups.items():
+        first = next(iter(methods.values()))[0]
+        yield Contest(
+            suite=suite,
+            n_agents=n_agents,
+            backend=first.config.world.backend,
+            figures={
+                method: {name: np.stack([results[each][name] for each in own]) for name in results[own[0]]}
+                for method, own in methods.items()
+            },
+            train_seeds={method: len(own) for method, own in methods.items() if own[0].learned},
+            bootstrap=Bootstrap(config.evaluation.bootstrap_samples, config.seed),
+        )
+
+
+def _layout_rows(results: dict[Flight, Figures]) -> Iterator[dict[str, Any]]:
+    for flight, figures in results.items():
+        what = {
+            "suite": flight.suite, "n_agents": flight.n_agents, "method": flight.method, "train_seed": flight.train_seed
+        }  # fmt: skip
+        columns = {name: values.tolist() for name, values in figures.items() if values.ndim == 1}
+        for index in range(flight.config.evaluation.n_layouts):
+            layout = {"layout_seed": flight.config.evaluation.first_seed + index}
+            yield what | layout | {name: values[index] for name, values in columns.items()}

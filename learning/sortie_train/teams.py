@@ -1,25 +1,23 @@
-"""What can lead a team in an evaluation: the trained policy, and the references it is held against.
+"""What can lead a team in an evaluation: a trained policy, the references it is held against, or a class of one's own.
 
 All choose consumers for `sortie_core.action.team_command`, at the same times, so that only the agreement differs.
 """
 
 from __future__ import annotations
 
+import difflib
+import importlib
+from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 
-from sortie_core.comm_graph import adjacency
 from sortie_core.config import UserError
-from sortie_core.observation import observe
 from sortie_expert.auction import auction
 from sortie_expert.expert_policy import ExpertPolicy
 from sortie_expert.greedy import nearest_need, value_greedy
-from sortie_policy.actor_critic import LGTCPolicy
-from sortie_policy.checkpoint import check_compatible, load_metadata, load_weights
-from sortie_policy.rounds import draw_rounds
+from sortie_train.policy_team import PolicyTeam
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,95 +25,101 @@ if TYPE_CHECKING:
     from sortie_core.config import Config
     from sortie_core.state import WorldState
 
-Choice = tuple[np.ndarray, np.ndarray | None]
-_RULES = {"greedy": nearest_need, "value_greedy": value_greedy, "auction": auction}
-
 
 class Team(Protocol):
     """Leads the teams of a batch of missions from their start to their end.
 
     Attributes:
         config: of the missions, with what a policy's training has fixed.
+        bytes_sent: [B] by all agents of a team so far in order to choose, without the beacons that every team sends.
     """
 
     config: Config
 
-    def choose(self, state: WorldState) -> Choice:
+    @property
+    def bytes_sent(self) -> np.ndarray: ...  # noqa: D102
+
+    def choose(self, state: WorldState) -> tuple[np.ndarray, np.ndarray | None]:
         """Chosen consumers [B, N] int (M = "wait") and velocity corrections [B, N, D] in [-1, 1], or None."""
         ...
 
 
-class PolicyTeam:
-    """The policy of `policy.checkpoint`, all agents in one batched pass.
+class Reference(Protocol):
+    """A method without training: a class whose constructor takes the configuration.
+
+    One instance leads one batch of missions from the start to the end. It may have an attribute ``bytes_sent`` [B],
+    what all agents of a team have sent so far; without it nothing was.
+    """
+
+    def choose(self, state: WorldState) -> np.ndarray:
+        """The chosen consumers [B, N] int, M for an agent that is to wait."""
+        ...
+
+
+class Rule:
+    """A rule without memory that sees the true unmet demand and sends nothing.
 
     Args:
+        rule: chooses [B, N] consumers for a state.
+        config: a whole configuration.
+    """
+
+    def __init__(self, rule: Callable[[WorldState, Config], np.ndarray], config: Config) -> None:
+        self._rule, self._config = rule, config
+
+    def choose(self, state: WorldState) -> np.ndarray:
+        """See `Reference`."""
+        return self._rule(state, self._config)
+
+
+REFERENCES: dict[str, Callable[[Config], Reference]] = {
+    "greedy": partial(Rule, nearest_need),
+    "value_greedy": partial(Rule, value_greedy),
+    "auction": partial(Rule, auction),
+    "expert": ExpertPolicy,
+}
+"""The methods that need no training, by the names that `evaluation.methods` takes."""
+
+
+class ReferenceTeam:
+    """A reference, or a user's own class, as a `Team`.
+
+    Args:
+        method: its name, for messages.
         config: a whole configuration.
 
     Raises:
-        UserError: the checkpoint is missing, broken, or of another configuration.
+        UserError: there is no such method, or its class cannot be made.
     """
 
-    def __init__(self, config: Config) -> None:
-        path = config.policy.checkpoint
-        metadata = load_metadata(path)
-        self.config = check_compatible(metadata, config, path)
-        self.policy = LGTCPolicy(self.config).eval()
-        weights = {name: torch.as_tensor(value) for name, value in load_weights(path).items()}
-        try:
-            self.policy.load_state_dict(weights)
-        except RuntimeError as error:
-            raise UserError(f"checkpoint {path} does not fit its own configuration ({error}); train again") from None
-        self._state: torch.Tensor | None = None
-        self._random = torch.Generator().manual_seed(config.seed)
+    def __init__(self, method: str, config: Config) -> None:
+        self.config, self._method = config, method
+        self._reference = _constructor(method)(config)
+        if not callable(getattr(self._reference, "choose", None)):
+            raise UserError(f"evaluation.methods: {method} has no method choose(state)")
+        self._n_missions = 0
 
-    @torch.no_grad()
-    def choose(self, state: WorldState) -> Choice:
+    @property
+    def bytes_sent(self) -> np.ndarray:
         """See `Team`."""
-        state = state.map(torch.as_tensor)
-        if self._state is None:
-            self._state = self.policy.initial_state(*state.position.shape[:2])
-        linked, comm = adjacency(state.position, state.alive, self.config.comm.radius_m), self.config.comm
-        if comm.loss:
-            linked = draw_rounds(linked, self.config.policy.hops, comm.loss, self._random)
-        out = self.policy(observe(state, self.config), linked, self._state)
-        self._state = out.state
-        if self.config.policy.deterministic:
-            choice = out.log_choice.argmax(-1)
-        else:
-            flat = out.log_choice.exp().flatten(0, 1)
-            choice = torch.multinomial(flat, 1, generator=self._random).view(out.log_choice.shape[:2])
-        return choice.numpy(), torch.tanh(out.correction).numpy()
+        return np.broadcast_to(np.asarray(getattr(self._reference, "bytes_sent", 0.0)), (self._n_missions,))
 
+    def choose(self, state: WorldState) -> tuple[np.ndarray, None]:
+        """See `Team`.
 
-class RuleTeam:
-    """A rule without memory that sees the true unmet demand.
-
-    Args:
-        config: a whole configuration.
-        rule: chooses [B, N] consumers for a state.
-    """
-
-    def __init__(self, config: Config, rule: Callable[[WorldState, Config], np.ndarray]) -> None:
-        self.config, self.rule = config, rule
-
-    def choose(self, state: WorldState) -> Choice:
-        """See `Team`."""
-        return self.rule(state, self.config), None
-
-
-class ExpertTeam:
-    """The centralised assignment, solved again at every event.
-
-    Args:
-        config: a whole configuration.
-    """
-
-    def __init__(self, config: Config) -> None:
-        self.config, self.expert = config, ExpertPolicy(config)
-
-    def choose(self, state: WorldState) -> Choice:
-        """See `Team`."""
-        return self.expert.choose(state), None
+        Raises:
+            UserError: the reference chose something that is no consumer.
+        """
+        self._n_missions, wait = len(state.time_s), state.unmet.shape[1]
+        choice = np.asarray(self._reference.choose(state))
+        whole = choice.shape == state.present.shape and np.issubdtype(choice.dtype, np.integer)
+        if not (whole and choice.min() >= 0 and choice.max() <= wait):
+            raise UserError(
+                f"evaluation.methods: {self._method}.choose must give integers from 0 to {wait} of shape "
+                f"{state.present.shape}, not {choice.dtype} of shape {choice.shape}"
+                + (f" from {choice.min()} to {choice.max()}" if whole else "")
+            )
+        return choice, None
 
 
 def refuse_slow_radio(config: Config) -> None:
@@ -134,16 +138,24 @@ def refuse_slow_radio(config: Config) -> None:
 
 
 def make_team(method: str, config: Config) -> Team:
-    """The team that `evaluate.methods` names.
+    """The team that `evaluation.methods` names; a trained one is that of `policy.checkpoint`.
 
     Raises:
-        UserError: the radio is one that only the ROS graph has, or as for `PolicyTeam`.
+        UserError: the radio is one that only the ROS graph has, or as for `PolicyTeam` and `ReferenceTeam`.
     """
     refuse_slow_radio(config)
-    match method:
-        case "policy":
-            return PolicyTeam(config)
-        case "expert":
-            return ExpertTeam(config)
-        case _:
-            return RuleTeam(config, _RULES[method])
+    return PolicyTeam(config) if method in config.evaluation.learned else ReferenceTeam(method, config)
+
+
+def _constructor(method: str) -> Callable[[Config], Any]:
+    if ":" not in method:
+        if method not in REFERENCES:
+            close = difflib.get_close_matches(method, REFERENCES, n=1)
+            hint = f"; did you mean {close[0]}?" if close else f", {', '.join(REFERENCES)}, nor package.module:Class"
+            raise UserError(f"evaluation.methods: {method} is none of evaluation.learned{hint}")
+        return REFERENCES[method]
+    module, _, name = method.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"evaluation.methods: {method} cannot be imported ({error})") from None

@@ -1,0 +1,143 @@
+"""Missions flown to their end, whole batches of them, and their figures."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sortie_core.action import team_command
+from sortie_core.comm_graph import adjacency, squared_distances, support
+from sortie_core.delivery import finished, serving
+from sortie_core.metrics import MissionMetrics
+from sortie_core.packets import Packet
+from sortie_core.reward import reward_terms
+from sortie_sim.mission_world import MissionWorld
+from sortie_sim.point_world import PointWorld, StepResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sortie_core.config import Config
+    from sortie_core.state import WorldState
+    from sortie_train.teams import Team
+
+    Step = Callable[[np.ndarray], StepResult]
+
+Figures = dict[str, np.ndarray]
+"""Figures of L missions by name, [L] each, and `CURVE`."""
+CURVE = "delivered_share"
+"""[L, T + 1] the delivered share at the start and after every tick."""
+_BATCH = 128
+"""Most missions of the point world that are played together."""
+_PAIRS = 2**18
+"""Most pairs of agents in a batch: what is computed per pair and consumer stays below 100 MB."""
+_TINY = 1e-6
+
+
+def fly(config: Config, make_team: Callable[[], Team], advance: Callable[[int], None]) -> Figures:
+    """Fly a team over the layouts of the evaluation.
+
+    Args:
+        config: `evaluation.first_seed` and `evaluation.n_layouts`, `world.backend`, and all that missions need.
+        make_team: a team that has flown nothing yet; called once a batch.
+        advance: called with the number of missions that have just ended.
+
+    Returns:
+        The figures of `play`, in the order of the layouts.
+    """
+    first, count = config.evaluation.first_seed, config.evaluation.n_layouts
+    seeds = range(first, first + count)
+    parts: list[Figures] = []
+    if config.world.backend == "point":
+        size = max(1, min(_BATCH, _PAIRS // config.team.n_agents**2))
+        for start in range(0, count, size):
+            batch = PointWorld(config, "numpy")
+            state = batch.reset(seeds[start : start + size])
+            parts.append(play(make_team(), state, batch.step))
+            advance(len(state.time_s))
+    else:
+        with closing(MissionWorld(config)) as world:
+            for seed in seeds:
+                parts.append(play(make_team(), world.reset(seed), partial(_step_one, world)))
+                advance(1)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def play(team: Team, state: WorldState, step: Step) -> Figures:
+    """Play a batch of missions to the end.
+
+    Args:
+        team: leads all of them.
+        state: where they start, B missions.
+        step: advances them by one tick under velocity commands [B, N, D] m/s.
+
+    Returns:
+        The figures of `MissionMetrics`, and these:
+        return, the sum of the weighted reward terms without guidance and without discount, mean over the agents;
+        bytes_per_agent_s, what an agent that is alive sends, header included, per second until its mission is over: the
+        beacon of every tick, by which all teams alike keep apart, and what the team sends in order to choose;
+        `CURVE`.
+    """
+    config = team.config
+    metrics, radio = MissionMetrics(state, config), _Radio(state, config)
+    linked = adjacency(state.position, state.alive, config.comm.radius_m)
+    n_agents = np.maximum(state.present.sum(axis=1), 1)
+    returns = np.zeros(len(state.time_s))
+    curve = [metrics.result()["delivered_fraction"]]
+    for tick in range(config.n_steps):
+        running = ~np.logical_or(*finished(state, config))
+        if not running.any():
+            break
+        if tick % config.policy.decision_steps == 0:
+            choice, correction = team.choose(state)
+            radio.count(team.bytes_sent, running)
+        radio.count_beacons(state, running)
+        result = step(team_command(state, choice, linked, correction, config))
+        returns += running * result.reward.sum(axis=1) / n_agents
+        metrics.update(state, result.state, result.squared_m2)
+        state, linked = result.state, result.adjacency
+        curve.append(metrics.result()["delivered_fraction"])
+    curve += [curve[-1]] * (config.n_steps + 1 - len(curve))
+    figures = {"return": returns, "bytes_per_agent_s": radio.bytes_per_agent_s(), CURVE: np.stack(curve, axis=1)}
+    return {name: np.asarray(values) for name, values in (metrics.result() | figures).items()}
+
+
+class _Radio:
+    """What the teams of a batch send while their missions last."""
+
+    def __init__(self, initial: WorldState, config: Config) -> None:
+        _, _, dimensions = initial.position.shape
+        self._beacon_bytes = Packet(0, 0, 0, np.zeros(2 * dimensions + initial.stock.shape[2])).n_bytes
+        self._dt_s = config.world.dt_s
+        self._agent_s = np.zeros(len(initial.time_s))
+        self._sent = np.zeros(len(initial.time_s))
+        self._counted: np.ndarray | float = 0.0
+
+    def count(self, bytes_sent: np.ndarray, running: np.ndarray) -> None:
+        """What the teams have sent in all so far, [B]."""
+        self._sent += running * (bytes_sent - self._counted)
+        self._counted = np.array(bytes_sent, dtype=np.float64)
+
+    def count_beacons(self, state: WorldState, running: np.ndarray) -> None:
+        """One tick."""
+        alive = running * state.alive.sum(axis=1)
+        self._sent += alive * self._beacon_bytes
+        self._agent_s += alive * self._dt_s
+
+    def bytes_per_agent_s(self) -> np.ndarray:
+        """[B]."""
+        return self._sent / np.maximum(self._agent_s, _TINY)
+
+
+def _step_one(world: MissionWorld, velocity_command: np.ndarray) -> StepResult:
+    """One tick of a flown mission, with what `PointWorld.step` tells of its own."""
+    before, config = world.state, world.config
+    after = world.step(velocity_command[0])
+    served = serving(before.replace(position=after.position), config.task.service_radius_m)
+    squared = squared_distances(after.position, after.present)
+    linked = adjacency(after.position, after.alive, config.comm.radius_m, squared)
+    terms = reward_terms(before, after, served, squared, config)
+    return StepResult(after, terms, *finished(after, config), squared, linked, support(linked))

@@ -1,0 +1,37 @@
+"""Processes of our own, which neither outlive the one that started them nor end by what is meant for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from multiprocessing import parent_process
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
+
+def follow_parent() -> None:
+    """Let this process and all that it starts end with its parent, however that ends.
+
+    It leaves the terminal's process group, so that an interrupt reaches the parent alone, which decides.
+    """
+    os.setsid()
+    parent = parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os.killpg(os.getpgid(0), signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def kill(process: BaseProcess) -> None:
+    """Kill a process that follows this one, with all that it started."""
+    process.kill()
+    try:
+        os.killpg(process.pid or 0, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # it had not become a group yet, or has ended

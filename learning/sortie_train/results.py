@@ -1,0 +1,121 @@
+"""Figures of flights on disk: each in a file named by what it is of, so that none can be taken for another's.
+
+The name ends in a hash of all that the figures depend on: configuration, checkpoint and program. An evaluation that
+goes on in a folder takes over what has its names, and flies the rest.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import hashlib
+import importlib
+import io
+import os
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sortie_core.config import UserError, content_hash
+from sortie_policy.checkpoint import load_metadata, locate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sortie_train.flights import Flight
+    from sortie_train.play import Figures
+
+_WITHOUT_EFFECT = {"train", "safety", "ros"}
+_PROGRAM = ("sortie_core", "sortie_sim", "sortie_train.play", "sortie_train.teams")
+_OF_LEARNED = ("sortie_policy", "sortie_train.policy_team")
+_OF_REFERENCES = ("sortie_expert",)
+
+
+def result_path(folder: Path, flight: Flight) -> Path:
+    """Where a flight's figures lie in an evaluation's folder, once it has been flown."""
+    return folder / "results" / f"{flight.name}-{_key(flight)}.npz"
+
+
+def keep(path: Path, figures: Figures) -> None:
+    """Write figures atomically."""
+    data = io.BytesIO()
+    np.savez_compressed(data, **figures)  # type: ignore[arg-type]
+    write(path, data.getvalue())
+
+
+def recall(path: Path) -> Figures:
+    """Figures that `keep` wrote.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        with np.load(path) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except Exception as error:  # NumPy and zipfile raise a dozen kinds for changed bytes
+        raise UserError(f"{path} is damaged ({error}); delete it and resume") from None
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file atomically.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror}); free the place or name another --out") from None
+
+
+def as_csv(rows: Iterable[dict[str, Any]]) -> str:
+    """Rows as CSV with a column for every key of any; lists are intervals, and None and NaN are left empty."""
+    flat = [dict(_cells(row)) for row in rows]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, dict.fromkeys(key for row in flat for key in row), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()
+
+
+def _cells(row: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+    for key, value in row.items():
+        if isinstance(value, list):
+            yield from zip((f"{key}_low", f"{key}_high"), value, strict=True)
+        else:
+            yield key, None if isinstance(value, float) and np.isnan(value) else value
+
+
+def _key(flight: Flight) -> str:
+    config = flight.config
+    data = {name: value for name, value in config.model_dump().items() if name not in _WITHOUT_EFFECT}
+    data["evaluation"] = [config.evaluation.first_seed, config.evaluation.n_layouts]
+    checkpoint = data["policy"].pop("checkpoint")
+    programs = [*_PROGRAM, *(_OF_LEARNED if flight.learned else _OF_REFERENCES)]
+    own = flight.method
+    if flight.learned:
+        content = locate(checkpoint).read_bytes()
+        data["checkpoint"] = hashlib.sha256(content).hexdigest()
+        own = str(load_metadata(checkpoint)["config"].get("policy", {}).get("network", ""))
+    if ":" in own:
+        programs.append(own.partition(":")[0])
+    return content_hash(data | {"method": flight.method, "programs": [_program(name) for name in programs]})
+
+
+@cache
+def _program(module: str) -> str:
+    """A hash of what a module or package does; comments and layout do not count."""
+    found = importlib.import_module(module)
+    paths = [Path(folder) for folder in getattr(found, "__path__", [])] or [Path(found.__file__ or "")]
+    files = sorted(file for path in paths for file in (path.rglob("*.py") if path.is_dir() else [path]))
+    return hashlib.sha256(b"\n".join(map(_meaning, files))).hexdigest()
+
+
+def _meaning(file: Path) -> bytes:
+    content = file.read_bytes()
+    return ast.dump(ast.parse(content)).encode() if file.suffix == ".py" else content

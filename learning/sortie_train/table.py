@@ -1,0 +1,177 @@
+"""The table of an evaluation: a row per method, over the same layouts, with intervals and paired differences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.table import Table
+
+from sortie_train.play import CURVE
+
+if TYPE_CHECKING:
+    from sortie_train.intervals import Bootstrap
+    from sortie_train.play import Figures
+
+BEST = "best_reference"
+"""The row of the best reference of each layout."""
+HEADLINE = "delivered_auc"
+FIGURES = {
+    "delivered_auc_mean": "delivered_auc",
+    "delivered_mean": "delivered_fraction",
+    "deliverable_mean": "deliverable_fraction",
+    "return_mean": "return",
+    "time_to_90_s": "time_to_90_s",
+    "collisions_per_agent_min": "collisions_per_agent_minute",
+    "bytes_per_agent_s": "bytes_per_agent_s",
+    "min_separation_m": "min_separation_m",
+    "energy_proxy": "energy_proxy",
+}
+"""Keys of a row, and the figures whose means over seeds and layouts they are; time_to_90_s where it was reached."""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What all methods did on the same layouts.
+
+    Attributes:
+        suite: name of the suite.
+        n_agents: team size.
+        backend: the world.
+        figures: method -> the figures of `play.play`, [S, L] by training seed and layout; S is 1 without training.
+        train_seeds: trained methods, each with the number of its training seeds.
+        bootstrap: for the intervals.
+    """
+
+    suite: str
+    n_agents: int
+    backend: str
+    figures: dict[str, Figures]
+    train_seeds: dict[str, int]
+    bootstrap: Bootstrap
+
+    @property
+    def subject(self) -> str | None:
+        """The method whose differences to the others are shown: the first trained one."""
+        return next((method for method in self.figures if method in self.train_seeds), None)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per method, with None for what is not known.
+
+        Keys: suite, method, n_agents, n_train_seeds, n_layouts, backend; those of `FIGURES`, each with its 95 %
+        interval under ``..._ci95`` (without ``_mean``); std_over_seeds, the standard deviation of delivered_auc over
+        training seeds; reached_90, the share of missions that delivered 90 %; and for all methods but the subject, e.g.
+        lgtc, the paired lgtc_minus_this_delivered_auc, lgtc_minus_this_delivered and, as a ratio of means,
+        lgtc_over_this_delivered_auc and lgtc_over_this_delivered, with intervals.
+
+        After the methods, where there is more than one reference, comes `BEST`: on each layout the most that any of
+        them delivered, and the soonest that any delivered 90 %; its other figures are those of the layout's best in
+        time-averaged delivery. No single method reaches it.
+        """
+        references = [self.figures[method] for method in self.figures if method not in self.train_seeds]
+        shown = self.figures | ({BEST: _best(references)} if len(references) > 1 else {})
+        return [self._row(method, figures) for method, figures in shown.items()]
+
+    def _row(self, method: str, figures: Figures) -> dict[str, Any]:
+        headline = figures[HEADLINE]
+        row: dict[str, Any] = {
+            "suite": self.suite,
+            "method": method,
+            "n_agents": self.n_agents,
+            "n_train_seeds": self.train_seeds.get(method, 0),
+            "n_layouts": headline.shape[1],
+            "backend": self.backend,
+        }
+        for key, figure in FIGURES.items():
+            row[key] = _known(_mean(figures[figure]))
+            row[_interval_key(key)] = _pair(self.bootstrap.interval(figures[figure]))
+        several = len(headline) > 1
+        row["std_over_seeds"] = float(headline.mean(axis=1).std(ddof=1)) if several else None
+        row["reached_90"] = float(np.isfinite(figures["time_to_90_s"]).mean())
+        if self.subject not in (None, method):
+            row |= self._comparison(str(self.subject), figures)
+        return row
+
+    def _comparison(self, subject: str, figures: Figures) -> dict[str, Any]:
+        row: dict[str, Any] = {}
+        for name, figure in (("delivered_auc", HEADLINE), ("delivered", "delivered_fraction")):
+            own, other = self.figures[subject][figure], figures[figure]
+            row[f"{subject}_minus_this_{name}"] = float((own - other).mean())
+            row[f"{subject}_minus_this_{name}_ci95"] = _pair(self.bootstrap.interval(own - other))
+            row[f"{subject}_over_this_{name}"] = _known(float(own.mean() / other.mean()) if other.any() else np.nan)
+            row[f"{subject}_over_this_{name}_ci95"] = _pair(self.bootstrap.ratio_interval(own, other))
+        return row
+
+
+def _best(references: list[Figures]) -> Figures:
+    stacked = {name: np.stack([each[name] for each in references]) for name in references[0]}
+    winner = stacked[HEADLINE].argmax(axis=0, keepdims=True)
+    best = {name: np.take_along_axis(values, winner, 0)[0] for name, values in stacked.items() if name != CURVE}
+    best["delivered_fraction"] = stacked["delivered_fraction"].max(axis=0)
+    best["time_to_90_s"] = np.fmin.reduce(stacked["time_to_90_s"], axis=0)
+    return best
+
+
+def _mean(values: np.ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else np.nan
+
+
+def _known(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _pair(bounds: np.ndarray) -> list[float | None]:
+    return [_known(float(bound)) for bound in bounds]
+
+
+def _interval_key(key: str) -> str:
+    return f"{key.removesuffix('_mean')}_ci95"
+
+
+def tables(rows: list[dict[str, Any]]) -> list[Table]:
+    """A printable table per suite and team size.
+
+    Args:
+        rows: of `Contest.rows`, in their order.
+    """
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["suite"], row["n_agents"], row["backend"]), []).append(row)
+    return [_table(group) for group in groups.values()]
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    first = rows[0]
+    title = (
+        f"{first['suite']}: {first['n_layouts']} unseen layouts, {first['n_agents']} drones, {first['backend']} world"
+    )
+    shown = Table(title=title, caption="mean [95 % interval]", title_justify="left", caption_justify="left")
+    shown.add_column("method", no_wrap=True)
+    subject = next((row["method"] for row in rows if row["n_train_seeds"]), None)
+    difference = f"{subject}_minus_this_delivered_auc"
+    headings = ["delivered, time average", "seeds: std", "delivered", "to 90 %, s", "collisions /agent-min", "return"]
+    headings += ["bytes /agent-s", *([f"{subject} minus this, time average"] if subject else [])]
+    for heading in headings:
+        shown.add_column(heading, justify="right")
+    for row in rows:
+        std = row["std_over_seeds"]
+        reached = "" if row["reached_90"] == 1 else f" in {row['reached_90']:.0%}"
+        cells = [
+            _cell(row, "delivered_auc_mean", 3),
+            "" if not row["n_train_seeds"] else f"{row['n_train_seeds']}: {'-' if std is None else f'{std:.4f}'}",
+            _cell(row, "delivered_mean", 3),
+            "-" if row["time_to_90_s"] is None else f"{row['time_to_90_s']:.1f}{reached}",
+            _cell(row, "collisions_per_agent_min", 2),
+            f"{row['return_mean']:.3f}",
+            f"{row['bytes_per_agent_s']:.0f}",
+            *([_cell(row, difference, 3) if difference in row else ""] if subject else []),
+        ]
+        shown.add_row(row["method"], *cells, style="dim" if row["method"] == BEST else None)
+    return shown
+
+
+def _cell(row: dict[str, Any], key: str, digits: int) -> str:
+    low, high = row[_interval_key(key)]
+    return f"{row[key]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
