@@ -40,7 +40,7 @@ def test_the_hash_tells_content_and_nothing_else() -> None:
 def test_an_override_reaches_what_the_key_names() -> None:
     assert parse_config(TEXT, ["comm.radius_m=.inf"]).comm.radius_m == float("inf")
     assert parse_config(TEXT, ["train.learning_rate=1e-4"]).train.learning_rate == 1e-4
-    assert parse_config(TEXT, ["evaluate.methods=[greedy]"]).evaluate.methods == ["greedy"]
+    assert parse_config(TEXT, ["evaluation.methods=[greedy]"]).evaluation.methods == ["greedy"]
 
 
 @pytest.mark.parametrize("key", sorted(keys()))

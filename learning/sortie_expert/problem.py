@@ -84,7 +84,7 @@ class AssignmentProblem:
             need=np.where(need > MET, need, 0.0),
             demand=demand,
             distance_weight=config.expert.distance_weight,
-            diameter_m=2 * config.task.arena_half_m * math.sqrt(config.task.dimensions),
+            diameter_m=2 * config.arena_half_m * math.sqrt(config.task.dimensions),
         )
 
     @property

@@ -3,12 +3,12 @@
 Between the stages stands one radio round each (see `sortie_core.packets`), so that a single agent runs the very same
 stages and gets from its neighbours' packets what the batched pass gets from matrix products:
 
-    encode -> K rounds: taps -> mix, attend -> 1 round: Xi0 -> attend -> 1 round: Xi1, u, x -> attend
+    encode -> K rounds: taps -> mix, attend -> E rounds: Xi, kept intentions (with the last: u, x) -> attend after each
            -> K-1 rounds: taps of u and x -> advance, act
 
-Attention is computed three times: alone, then twice with the neighbours' intended supply. The second one, which
-neighbours exchange, is the Xi that masks the cell's support and weighs its input; the third decides. LGTC-IPPO (arXiv
-2503.02437) leaves these equations open; they are this project's design.
+Attention is computed before the first and after each of the E exchanges of intended supply. The last one that
+neighbours exchange is the Xi that masks the cell's support and weighs its input; the one after it decides. LGTC-IPPO
+(arXiv 2503.02437) leaves these equations open; they are this project's design.
 """
 
 from __future__ import annotations
@@ -21,9 +21,13 @@ import torch
 from torch import Tensor, nn
 
 from sortie_core import comm_graph, observation
+from sortie_policy import contraction
 from sortie_policy.attention import ConsumerAttention, ConsumerEncoder, cluster_support, intended_supply, mlp
 from sortie_policy.graph_filter import GraphFilter, shift_taps
+from sortie_policy.kept_intents import KeptIntents
 from sortie_policy.lgtc_cell import LGTCCell
+from sortie_policy.rounds import split_rounds
+from sortie_policy.team_policy import Deliberation, Recalled, TeamPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +43,7 @@ class Perception:
         own: [B, N, Fo] from the observation.
         mixed: [B, N, F] psi~.
         embedding: [B, M, F] e.
-        pair: [B, N, M, Fp] after the second exchange.
+        pair: [B, N, M, Fp] after the last exchange.
         log_attention: [B, N, M + 1] the final log Xi.
         supports: [B, K, N, N] the cell's support S^Xi in each of its K rounds.
         input_taps: [B, N, K + 1, F] taps of the cell's input u.
@@ -58,32 +62,7 @@ class Perception:
         return Perception(**{name: function(value) for name, value in vars(self).items()})
 
 
-@dataclass
-class Deliberation:
-    """The outcome of one decision of a batch of teams.
-
-    Attributes:
-        state: [B, N, F] next state x of the cells.
-        attention: [B, N, M + 1] the final Xi.
-        log_choice: [B, N, M + 1] log probability of choosing each consumer or "wait".
-        correction: [B, N, D] mean of the velocity correction before its tanh.
-        value: [B, N] cluster value, S^Xi V.
-        support: [B, N, N] S^Xi.
-    """
-
-    state: Tensor
-    attention: Tensor
-    log_choice: Tensor
-    correction: Tensor
-    value: Tensor
-    support: Tensor
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> Deliberation:
-        """A deliberation with `function` applied to every tensor."""
-        return Deliberation(**{name: function(value) for name, value in vars(self).items()})
-
-
-class LGTCPolicy(nn.Module):
+class LGTCPolicy(TeamPolicy):
     """Shared by all agents; sizes from the configuration.
 
     Args:
@@ -93,7 +72,9 @@ class LGTCPolicy(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         sizes, dimensions = config.policy, config.task.dimensions
-        self.hops, self.hidden = sizes.hops, sizes.hidden
+        self.hops, self.hidden, self.exchanges = sizes.hops, sizes.hidden, sizes.exchanges
+        self.keep_rounds = sizes.keep_decisions * max(1, sizes.exchanges)
+        self.graph_filter, self.cluster_mask = sizes.graph_filter, sizes.cluster_mask
         self.dt_s = config.world.dt_s * sizes.decision_steps
         self.max_speed_mps = config.world.max_speed_mps
         self.relative = slice(observation.RELATIVE, observation.RELATIVE + dimensions)
@@ -105,9 +86,13 @@ class LGTCPolicy(nn.Module):
         self.consumer_encoder = ConsumerEncoder(consumer_size, width, features)
         self.mixer = GraphFilter(features, features, sizes.hops)
         self.attention = ConsumerAttention(features, pair_size, width, sizes.key_dim)
-        self.cell = LGTCCell(
-            features, features, sizes.hops, sizes.rate_min_per_s, sizes.rate_max_per_s, sizes.integrator
-        )
+        self.kind = sizes.cell
+        if sizes.cell == "lgtc":
+            self.cell: nn.Module = LGTCCell(
+                features, features, sizes.hops, sizes.rate_min_per_s, sizes.rate_max_per_s, sizes.integrator
+            )
+        elif sizes.cell == "gru":
+            self.cell = nn.GRUCell(features, features)
         self.memory = nn.Linear(features, features)
         self.wait_embedding = nn.Parameter(torch.zeros(features))
         self.corrector = mlp([2 * features + own_size + dimensions, width, dimensions])
@@ -134,7 +119,13 @@ class LGTCPolicy(nn.Module):
 
     def advance(self, state_taps: Tensor, input_taps: Tensor) -> Tensor:
         """[B, N, K + 1, F] taps of x and of u give the next x [B, N, F]."""
-        return self.cell(state_taps, input_taps, self.dt_s)
+        if self.kind == "lgtc":
+            return self.cell(state_taps, input_taps, self.dt_s)
+        state, driven = state_taps[..., 0, :], input_taps[..., 0, :]
+        if self.kind == "gru":
+            return self.cell(driven.flatten(0, -2), state.flatten(0, -2)).view_as(state)
+        # Nothing is remembered; that the state is read keeps it among the inputs of the exported stage.
+        return torch.tanh(driven) + 0.0 * state
 
     def act(
         self, state: Tensor, mixed: Tensor, own: Tensor, embedding: Tensor, pair: Tensor, log_attention: Tensor
@@ -156,29 +147,35 @@ class LGTCPolicy(nn.Module):
 
     # The batched pass.
 
-    def perceive(self, seen: observation.Observation, adjacency: Tensor) -> Perception:
-        """All of a decision that does not depend on the state.
-
-        Args:
-            seen: observations of B teams.
-            adjacency: [B, N, N] bool, who hears whom; or [B, 2K + 1, N, N] by round, from `rounds.draw_rounds`.
-        """
-        hears = [adjacency] * (2 * self.hops + 1) if adjacency.ndim == 3 else list(adjacency.unbind(1))
+    def perceive(
+        self,
+        seen: observation.Observation,
+        adjacency: Tensor,
+        kept: KeptIntents | None,
+        recalled: Recalled | None = None,
+    ) -> tuple[Perception, Recalled, KeptIntents | None]:
+        """See `TeamPolicy`."""
+        feature_rounds, intent_rounds, state_rounds = split_rounds(adjacency, self.hops, self.exchanges)
         psi, embedding = self.encode(seen.own, seen.consumers, seen.consumer_mask)
-        mixed = self.mix(shift_taps([comm_graph.support(linked) for linked in hears[: self.hops]], psi, self.hops))
+        filters = [comm_graph.support(linked if self.graph_filter else linked & False) for linked in feature_rounds]
+        mixed = self.mix(shift_taps(filters, psi, self.hops))
         distance = (seen.consumer_position[:, None] - seen.position[:, :, None]).norm(dim=-1)
+        tables = _Tables(seen, distance, kept, recalled, self.keep_rounds)
 
-        nothing = seen.need.new_zeros(*distance.shape, seen.need.shape[-1])
-        pair = observation.pair_features(seen, nothing, nothing, self.max_speed_mps)
+        pair = observation.pair_features(seen, *tables.supply(None), tables.habit, self.max_speed_mps)
         log_attention = self.attend(mixed, embedding, pair, seen.consumer_mask)
-        for linked in hears[self.hops : self.hops + 2]:
+        attention = log_attention.exp()
+        for linked in intent_rounds[: self.exchanges]:
             attention = log_attention.exp()
-            supply, closer = intended_supply(linked, attention, seen.stock, distance)
-            pair = observation.pair_features(seen, supply, closer, self.max_speed_mps)
+            tables.exchange(attention, linked)
+            fresh = intended_supply(linked, attention, seen.stock, distance)
+            supply, closer = (far + near for far, near in zip(tables.supply(linked), fresh, strict=True))
+            pair = observation.pair_features(seen, supply, closer, tables.habit, self.max_speed_mps)
             log_attention = self.attend(mixed, embedding, pair, seen.consumer_mask)
 
-        supports = [cluster_support(linked, attention) for linked in hears[self.hops + 1 :]]
-        return Perception(
+        weights = attention if self.cluster_mask else torch.ones_like(attention)
+        supports = [cluster_support(linked, weights) for linked in state_rounds]
+        perception = Perception(
             own=seen.own,
             mixed=mixed,
             embedding=embedding,
@@ -187,13 +184,14 @@ class LGTCPolicy(nn.Module):
             supports=torch.stack(supports, 1),
             input_taps=shift_taps(supports, attention[..., :-1] @ embedding, self.hops),
         )
+        return perception, tables.recalled(), tables.kept
 
     def remember(self, perception: Perception, state: Tensor) -> Tensor:
-        """The state [B, N, F] advanced by one decision."""
+        """See `TeamPolicy`."""
         return self.advance(shift_taps(perception.supports.unbind(1), state, self.hops), perception.input_taps)
 
     def outcome(self, perception: Perception, new_state: Tensor) -> Deliberation:
-        """Action and value at an advanced state [B, N, F]."""
+        """See `TeamPolicy`."""
         seen = perception
         log_choice, correction = self.act(
             new_state, seen.mixed, seen.own, seen.embedding, seen.pair, seen.log_attention
@@ -211,11 +209,50 @@ class LGTCPolicy(nn.Module):
             support=support,
         )
 
-    def forward(self, seen: observation.Observation, adjacency: Tensor, state: Tensor) -> Deliberation:
-        """One decision of every agent: perceive, remember, act."""
-        perception = self.perceive(seen, adjacency)
-        return self.outcome(perception, self.remember(perception, state))
+    def set_temperature(self, temperature: float) -> None:
+        """See `TeamPolicy`."""
+        self.attention.temperature.fill_(temperature)
 
-    def initial_state(self, batch: int, n_agents: int) -> Tensor:
-        """[B, N, F] zeros."""
-        return next(self.parameters()).new_zeros(batch, n_agents, self.hidden)
+    def contraction_rate(self) -> float:
+        """See `TeamPolicy`."""
+        return contraction.contraction_rate(self.cell).item() if isinstance(self.cell, LGTCCell) else math.nan
+
+
+class _Tables:
+    """The tables of kept intentions through the exchanges of one decision, played or replayed."""
+
+    def __init__(
+        self,
+        seen: observation.Observation,
+        distance: Tensor,
+        kept: KeptIntents | None,
+        recalled: Recalled | None,
+        keep_rounds: int,
+    ) -> None:
+        self.kept, self._seen, self._distance, self._keep_rounds = kept, seen, distance, keep_rounds
+        self._replayed = list(recalled.supply.unbind(1)) if recalled else []
+        self._recorded: list[Tensor] = []
+        if kept is not None:
+            itself = torch.arange(distance.shape[1], device=distance.device)
+            self.habit = kept.intent[:, itself, itself]
+        elif recalled is not None:
+            self.habit = recalled.habit
+
+    def exchange(self, attention: Tensor, linked: Tensor) -> None:
+        """Every agent announces its attention [B, N, M + 1] and hears its neighbours' tables."""
+        if self.kept is not None:
+            intent = attention[..., :-1].detach()
+            told = self.kept.announced(intent, self._seen.stock, self._seen.position, self._keep_rounds)
+            self.kept = told.heard(linked) if self._keep_rounds else told
+
+    def supply(self, heard: Tensor | None) -> tuple[Tensor, Tensor]:
+        """[B, N, M, R*] of all agents but those heard themselves, [B, N, N] bool, and of those closer."""
+        if self.kept is None:
+            supply = self._replayed[len(self._recorded)]
+        else:
+            supply = self.kept.supply(self._distance, self._seen.consumer_position, heard)
+        self._recorded.append(supply)
+        return supply[:, :, 0], supply[:, :, 1]
+
+    def recalled(self) -> Recalled:
+        return Recalled(torch.stack(self._recorded, 1), self.habit)

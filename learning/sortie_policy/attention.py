@@ -50,7 +50,8 @@ class ConsumerAttention(nn.Module):
     """Attention Xi of every agent over the consumers and "wait".
 
     ``Xi_im = softmax_m( <W_q psi~_i, k(e_m, pair_im)> / sqrt(d) / T )``. Consumers that are masked, or to which the
-    agent can bring nothing, get no weight.
+    agent can bring nothing, get no weight. The key network's first layer is split by its inputs and its last one is
+    applied to the query instead, so that what is done for every pair of agent and consumer is small.
 
     Args:
         features: F of psi~ and e.
@@ -62,7 +63,10 @@ class ConsumerAttention(nn.Module):
     def __init__(self, features: int, pair_size: int, width: int, key_dim: int) -> None:
         super().__init__()
         self.query = nn.Linear(features, key_dim)
-        self.key = mlp([features + pair_size, width, width, key_dim])
+        self.each = nn.Linear(features, width)
+        self.pair = nn.Linear(pair_size, width, bias=False)
+        self.hidden = nn.Linear(width, width)
+        self.key = nn.Linear(width, key_dim)
         self.wait_key = nn.Parameter(torch.zeros(key_dim))
         self.temperature: Tensor
         self.register_buffer("temperature", torch.ones(()))
@@ -80,10 +84,10 @@ class ConsumerAttention(nn.Module):
         Returns:
             [B, N, M + 1] log Xi; the last entry is "wait".
         """
-        n_agents, n_consumers = pair.shape[-3], pair.shape[-2]
-        each = embedding[:, None].expand(-1, n_agents, n_consumers, -1)
         query = self.query(mixed)
-        logits = (self.key(torch.cat([each, pair], -1)) * query[..., None, :]).sum(-1)
+        known = torch.relu(self.hidden(torch.relu(self.each(embedding)[:, None] + self.pair(pair))))
+        asked = query @ self.key.weight
+        logits = (known @ asked[..., None]).squeeze(-1) + (query * self.key.bias).sum(-1, keepdim=True)
         possible = mask[:, None, :] & (pair[..., observation.USEFUL] > MET)
         logits = logits.masked_fill(~possible, -1e9)
         wait = (query * self.wait_key).sum(-1, keepdim=True)

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 STAGES = ("encode", "mix", "attend", "advance", "act")
 FORMAT = 1
 _PROJECT = Path(__file__).resolve().parents[2]
-_FIXED_AT_TRAINING = ("hops", "hidden", "key_dim", "mlp_width", "integrator", "correction_mps")
+_FIXED_AT_TRAINING = (
+    "network", "cell", "exchanges", "keep_decisions", "graph_filter", "cluster_mask", "hops", "hidden", "key_dim",
+    "mlp_width", "integrator", "correction_mps",
+)  # fmt: skip
 # What zipfile and NumPy raise for changed bytes, depending on where those lie.
 _DAMAGE = (
     zipfile.BadZipFile, zlib.error, yaml.YAMLError, NotImplementedError, RuntimeError, KeyError, OSError, EOFError,
@@ -144,11 +147,13 @@ def check_compatible(metadata: dict[str, Any], config: Config, path: str | Path)
             raise UserError(
                 f"checkpoint {path} was trained with {key}={value}, not {asked}; set {key}={value} or train another"
             )
-    radius_m = trained("comm.radius_m", config.comm.radius_m)
-    if radius_m != config.comm.radius_m and not config.policy.accept_mismatch:
+    scenarios = metadata["config"].get("train", {}).get("scenarios", [{}])
+    radii_m = {each.get("comm.radius_m", trained("comm.radius_m", config.comm.radius_m)) for each in scenarios}
+    if config.comm.radius_m not in radii_m and not config.policy.accept_mismatch:
+        known = " or ".join(f"{radius_m:g}" for radius_m in sorted(radii_m))
         raise UserError(
-            f"checkpoint {path} was trained with comm.radius_m={radius_m}, this is {config.comm.radius_m}; "
-            f"set comm.radius_m={radius_m}, or fly it all the same with policy.accept_mismatch=true"
+            f"checkpoint {path} was trained with comm.radius_m={known}, this is {config.comm.radius_m}; "
+            f"set comm.radius_m={known}, or fly it all the same with policy.accept_mismatch=true"
         )
     as_trained = {name: trained(f"policy.{name}", getattr(config.policy, name)) for name in _FIXED_AT_TRAINING}
     return config.model_copy(update={"policy": config.policy.model_copy(update=as_trained)})

@@ -5,41 +5,59 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sortie_core.packets import deliberation_rounds
 
-def draw_rounds(adjacency: Tensor, hops: int, loss: float, generator: torch.Generator | None = None) -> Tensor:
-    """Draw the links of rounds 1 .. 2K+1, each packet lost independently (see `sortie_core.packets` for the rounds).
+
+def draw_rounds(
+    adjacency: Tensor, hops: int, exchanges: int, loss: float, generator: torch.Generator | None = None
+) -> Tensor:
+    """Draw the links of a decision's rounds, each packet lost independently (see `sortie_core.packets` for the rounds).
 
     Args:
         adjacency: [B, N, N] bool, who is in range of whom.
         hops: K.
+        exchanges: E.
         loss: probability that a packet is lost on a link.
         generator: of the draws; torch's global one where None.
 
     Returns:
-        [B, 2K + 1, N, N] bool, i hears j.
+        [B, rounds, N, N] bool, i hears j.
     """
     batch, n_agents, _ = adjacency.shape
-    shape = (batch, 2 * hops + 2, n_agents, n_agents)
+    shape = (batch, deliberation_rounds(hops, exchanges), n_agents, n_agents)
     arrives = torch.rand(shape, generator=generator, device=adjacency.device) >= loss
-    return dependent_rounds(adjacency[:, None] & arrives, hops)
+    return dependent_rounds(adjacency[:, None] & arrives, hops, exchanges)
 
 
-def dependent_rounds(links: Tensor, hops: int) -> Tensor:
+def dependent_rounds(links: Tensor, hops: int, exchanges: int) -> Tensor:
     """The links that count of those over which packets arrived.
 
-    What a neighbour intends counts only where its beacon, with position and stock, was heard, and a tap of its cell
-    only where the attention that weighs it was.
+    A tap of a neighbour's cell counts only where the attention that weighs it was heard.
 
     Args:
-        links: [B, 2K + 2, N, N] bool, over which links packets arrived, from the beacon (round 0) on.
+        links: [B, rounds, N, N] bool, over which links packets arrived.
         hops: K.
+        exchanges: E.
 
     Returns:
-        [B, 2K + 1, N, N] bool, from round 1 on.
+        [B, rounds, N, N] bool.
     """
-    rounds = list(links.unbind(1))
-    for each in (hops + 1, hops + 2):
-        rounds[each] = rounds[each] & rounds[0]
-    for each in range(hops + 3, 2 * hops + 2):
-        rounds[each] = rounds[each] & rounds[hops + 2]
-    return torch.stack(rounds[1:], 1)
+    shared = hops + max(1, exchanges) - 1
+    later = links[:, shared + 1 :] & links[:, shared, None]
+    return torch.cat([links[:, : shared + 1], later], 1)
+
+
+def split_rounds(adjacency: Tensor, hops: int, exchanges: int) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """The links [B, N, N] of the feature filter's K rounds, of the exchanges, and of the cell's K rounds.
+
+    The last exchange carries the first tap of the cell too.
+
+    Args:
+        adjacency: [B, N, N] bool, the same in all rounds; or [B, rounds, N, N] by round.
+        hops: K.
+        exchanges: E.
+    """
+    total = deliberation_rounds(hops, exchanges)
+    rounds = [adjacency] * total if adjacency.ndim == 3 else list(adjacency.unbind(1))
+    shared = hops + max(1, exchanges) - 1
+    return rounds[:hops], rounds[hops : shared + 1], rounds[shared:]

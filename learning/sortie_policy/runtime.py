@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from sortie_core.action import velocity_command
-from sortie_core.observation import Observation, observation, pad, pair_features
+from sortie_core.observation import Observation, observation, pair_features
 from sortie_core.packets import Decision, LocalView, Packet, n_rounds
 from sortie_policy.checkpoint import check_compatible, load_metadata, load_stages
+from sortie_policy.intent_table import IntentTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,11 +29,10 @@ Rounds = Generator[Array, dict[int, Array], None]
 
 
 class Neighbour(NamedTuple):
-    """What a beacon tells: [D] m, [D] m/s and [R]."""
+    """What of a beacon steers: [D] m and [D] m/s."""
 
     position: Array
     velocity: Array
-    stock: Array
 
 
 class Stages(Protocol):
@@ -74,6 +74,7 @@ class AgentRuntime:
         self.decision: Decision | None = None
         self._stages = stages
         self._random = np.random.default_rng([config.seed, index])
+        self._table = IntentTable(index, config)
         self._tick: Rounds | None = None
         self._sent = Packet(index, -1, 0, np.zeros(0, np.float32))
         # What was chosen last, and holds until the next deliberation: "wait" (None) for an agent that has just joined.
@@ -130,47 +131,56 @@ class AgentRuntime:
         dimensions = self.config.task.dimensions
         beacons = yield np.concatenate([view.position, view.velocity, view.stock]).astype(np.float32)
         neighbours = {
-            sender: Neighbour(beacon[:dimensions], beacon[dimensions : 2 * dimensions], beacon[2 * dimensions :])
+            sender: Neighbour(beacon[:dimensions], beacon[dimensions : 2 * dimensions])
             for sender, beacon in beacons.items()
         }
-        if n_rounds(view.tick, self.config.policy.decision_steps, self.config.policy.hops) > 1:
-            yield from self._deliberate(view, neighbours)
+        if n_rounds(view.tick, self.config.policy) > 1:
+            yield from self._deliberate(view)
         self.decision = self._decision(view, list(neighbours.values()))
 
-    def _deliberate(self, view: LocalView, neighbours: dict[int, Neighbour]) -> Rounds:
+    def _deliberate(self, view: LocalView) -> Rounds:
         """`LGTCPolicy.forward` for one agent, with radio rounds in place of matrix products."""
-        stages, hops = self._stages, self.config.policy.hops
+        stages, policy = self._stages, self.config.policy
         seen = see(view, self.config)
         psi, embedding = stages.encode(seen.own, seen.consumers, seen.consumer_mask)
         taps = [psi[0, 0]]
-        for _ in range(hops):
+        for _ in range(policy.hops):
             heard = yield taps[-1]
-            taps.append(np.stack([taps[-1], *heard.values()]).mean(axis=0, dtype=np.float32))
+            known = list(heard.values()) if policy.graph_filter else []
+            taps.append(np.stack([taps[-1], *known]).mean(axis=0, dtype=np.float32))
         mixed = stages.mix(np.stack(taps)[None, None])
+        habit = self._table.begin(len(embedding[0]))
 
-        def attend(intentions: dict[int, Array]) -> tuple[Array, Array]:
-            supply, closer = intended_supply(view, neighbours, intentions, self.config.policy.max_resources)
-            pair = pair_features(seen, supply[None, None], closer[None, None], self.config.world.max_speed_mps)
+        def attend() -> tuple[Array, Array]:
+            supply, closer = self._table.supply(view)
+            pair = pair_features(
+                seen, supply[None, None], closer[None, None], habit[None, None], self.config.world.max_speed_mps
+            )
             return pair, stages.attend(mixed, embedding, pair, seen.consumer_mask)
 
-        def known(heard: dict[int, Array]) -> dict[int, Array]:
-            # Without its beacon, a sender's stock and position are unknown.
-            return {sender: payload for sender, payload in heard.items() if sender in neighbours}
-
-        alone = known((yield np.exp(attend({})[1][0, 0])))
-        attention = np.exp(attend(alone)[1][0, 0])
-        taps = [np.concatenate([attention[:-1] @ embedding[0], self.state])]
-        shared = known((yield np.concatenate([attention, taps[0]])))
-        others = {sender: payload[: len(attention)] for sender, payload in shared.items()}
-        heard = {sender: payload[len(attention) :] for sender, payload in shared.items()}
-        for hop in range(hops):
+        pair, log_attention = attend()
+        others: dict[int, Array] = {}
+        for exchange in range(max(1, policy.exchanges)):
+            last = exchange >= policy.exchanges - 1
+            attention = np.exp(log_attention[0, 0])
+            taps = [np.concatenate([attention[:-1] @ embedding[0], self.state])]
+            announced = self._table.announce(attention, view) if policy.exchanges else attention
+            heard = yield np.concatenate([taps[0], announced]) if last else announced
+            if last:
+                shared = 2 * policy.hidden
+                others = {sender: payload[shared : shared + len(attention)] for sender, payload in heard.items()}
+                carried = {sender: payload[:shared] for sender, payload in heard.items()}
+                heard = {sender: payload[shared:] for sender, payload in heard.items()}
+            if policy.exchanges:
+                self._table.hear(heard)
+                pair, log_attention = attend()
+        for hop in range(policy.hops):
             if hop:
-                heard = yield taps[-1]
-            taps.append(self._tap(attention, others, taps[-1], heard))
+                carried = yield taps[-1]
+            taps.append(self._tap(attention, others, taps[-1], carried))
 
         input_taps, state_taps = np.split(np.stack(taps)[None, None], 2, axis=-1)
         state = stages.advance(state_taps, input_taps)
-        pair, log_attention = attend(others)
         log_choice, correction = stages.act(state, mixed, seen.own, embedding, pair, log_attention)
         self.state, self._attention = state[0, 0], np.exp(log_attention[0, 0])
         self._choice, self._correction = self._choose(log_choice[0, 0]), np.tanh(correction[0, 0])
@@ -178,7 +188,8 @@ class AgentRuntime:
     def _tap(self, attention: Array, others: dict[int, Array], own: Array, heard: dict[int, Array]) -> Array:
         """One round through the cell's support; who was not heard before, with its attention, has no weight in it."""
         senders = [sender for sender in heard if sender in others]
-        weights = np.array([attention @ attention, *(attention @ others[sender] for sender in senders)], np.float32)
+        shared = [attention @ attention, *(attention @ others[sender] for sender in senders)]
+        weights = np.array(shared if self.config.policy.cluster_mask else np.ones(len(shared)), np.float32)
         return (weights / weights.sum()) @ np.stack([own, *(heard[sender] for sender in senders)])
 
     def _choose(self, log_choice: Array) -> int:
@@ -224,31 +235,6 @@ def see(view: LocalView, config: Config) -> Observation:
         presence=consumers.presence[None],
         config=config,
     )
-
-
-def intended_supply(
-    view: LocalView, neighbours: dict[int, Neighbour], intentions: dict[int, Array], max_resources: int
-) -> tuple[Array, Array]:
-    """`attention.intended_supply` for one agent.
-
-    Args:
-        view: the agent.
-        neighbours: whose beacons were heard.
-        intentions: [M + 1] attention by sender, one of the neighbours.
-        max_resources: R*.
-
-    Returns:
-        [M, R*] what all of them, and those closer than the agent, intend to bring to each consumer.
-    """
-    consumers = np.asarray(view.consumers.position, np.float32)
-    own_distance = np.linalg.norm(consumers - np.asarray(view.position, np.float32), axis=-1)
-    supply, closer = np.zeros((2, len(consumers), max_resources), np.float32)
-    for sender, attention in intentions.items():
-        intent = attention[:-1, None] * pad(neighbours[sender].stock, max_resources)
-        supply += intent
-        distance = np.linalg.norm(consumers - neighbours[sender].position, axis=-1)
-        closer += intent * (distance < own_distance)[:, None]
-    return supply, closer
 
 
 def _single(vector: Array) -> Array:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from sortie_train.intervals import Bootstrap
 from sortie_train.play import fly
 from sortie_train.plots import plot
+from sortie_train.policy_team import PolicyTeam
 from sortie_train.processes import follow_parent, kill
 from sortie_train.results import as_csv, keep, recall, result_path, write
 from sortie_train.table import Contest, tables
@@ -71,6 +73,25 @@ def evaluate(config: Config, flights: list[Flight], out: Path, jobs: int = 1, as
         for table in tables(rows):
             shown_on.print(table)
     return rows
+
+
+def fly_policy(config: Config, advance: Callable[[int], None]) -> dict[str, Any]:
+    """The policy of `policy.checkpoint` by itself over the evaluation's layouts, as a row without suite and method.
+
+    Args:
+        config: the missions'.
+        advance: called with the number of missions that have just ended.
+    """
+    flown = fly(config, partial(PolicyTeam, config), advance)
+    contest = Contest(
+        suite="",
+        n_agents=config.team.n_agents,
+        backend=config.world.backend,
+        figures={"": {name: values[None] for name, values in flown.items()}},
+        train_seeds={"": 1},
+        bootstrap=Bootstrap(config.evaluation.bootstrap_samples, config.seed),
+    )
+    return {key: value for key, value in contest.rows()[0].items() if key not in ("suite", "method")}
 
 
 def _fly_all(flights: list[Flight], out: Path, jobs: int, console: Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,14 +17,13 @@ from sortie_core.observation import Observation, observe
 from sortie_core.state import WorldState
 from sortie_expert.auction import auction
 from sortie_expert.greedy import useful_amount
-from sortie_policy.actor_critic import Perception
 from sortie_policy.rounds import draw_rounds
 from sortie_sim.point_world import PointWorld
 from sortie_train.losses import log_probability
 
 if TYPE_CHECKING:
     from sortie_core.config import Config
-    from sortie_policy.actor_critic import Deliberation, LGTCPolicy
+    from sortie_policy.team_policy import Deliberation, Memory, Recalled, TeamPolicy
 
 
 @dataclass
@@ -32,7 +32,8 @@ class Rollout:
 
     Attributes:
         seen: observations, [T, B, ...] each.
-        linked: [T, B, N, N] bool, or [T, B, 2K + 1, N, N] by radio round.
+        linked: [T, B, N, N] bool, or [T, B, rounds, N, N] by radio round.
+        recalled: what the kept intentions gave, [T, B, ...] each.
         start: [B, N, F] state x before the first decision.
         fresh: [T, B] bool, an episode began with this decision, whose state is zero.
         choice: [T, B, N] int.
@@ -50,6 +51,7 @@ class Rollout:
 
     seen: Observation
     linked: Tensor
+    recalled: Recalled
     start: Tensor
     fresh: Tensor
     choice: Tensor
@@ -82,17 +84,17 @@ class Collector:
     ) -> None:
         self.config, self.bank, self.device = config, bank, device
         self._bank_assignment = torch.as_tensor(assignment, device=device)
+        self.memory: Memory | None = None
         self.random = torch.Generator(device).manual_seed(seed)
         self.layouts = np.random.default_rng(seed)
         self.world = PointWorld(config, "torch", device)
-        n_envs, n_agents = config.train.n_envs, bank.position.shape[1]
+        n_envs = config.train.n_envs
         picked = self._pick(n_envs)
         self.world.restart(self._layout(picked))
         # Episodes that start together would end together; spread them over the mission time.
-        offset = torch.rand(n_envs, generator=self.random, device=device) * config.task.duration_s
+        offset = torch.rand(n_envs, generator=self.random, device=device) * config.duration_s
         self.world.state.time_s += torch.floor(offset / config.world.dt_s) * config.world.dt_s
         self.assignment = self._bank_assignment[picked]
-        self.state = torch.zeros(n_envs, n_agents, config.policy.hidden, device=device)
         self.fresh = torch.ones(n_envs, dtype=torch.bool, device=device)
 
     def _pick(self, count: int) -> np.ndarray:
@@ -102,14 +104,16 @@ class Collector:
         return self.bank.map(lambda array: array[picked])
 
     @torch.no_grad()
-    def collect(self, policy: LGTCPolicy, guidance: float) -> Rollout:
+    def collect(self, policy: TeamPolicy, guidance: float) -> Rollout:
         """One rollout of train.decisions_per_rollout decisions.
 
         Args:
             policy: acts by sampling.
             guidance: factor on the guidance term, 1 .. 0 over training.
         """
-        start, steps = self.state, []
+        if self.memory is None:
+            self.memory = policy.initial_memory(self._look()[0])
+        start, steps = self.memory.state, []
         sums: dict[str, float] = {}
         delivered: list[float] = []
         for _ in range(self.config.train.decisions_per_rollout):
@@ -119,21 +123,19 @@ class Collector:
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value / self.config.train.decisions_per_rollout
         everywhere = torch.ones_like(self.fresh)
-        following = [step["value"] for step in steps[1:]] + [self._value(policy, self.state, everywhere)]
+        following = [step["value"] for step in steps[1:]] + [self._value(policy, self.memory, everywhere)]
         for step, value in zip(steps, following, strict=True):
-            step["next_value"] = torch.where(step["ended"][:, None], step["next_value"], value)
-        columns = {name: torch.stack([step[name] for step in steps]) for name in steps[0] if name != "seen"}
-        seen = Observation(
-            **{name: torch.stack([getattr(step["seen"], name) for step in steps]) for name in vars(steps[0]["seen"])}
-        )
-        return Rollout(seen=seen, start=start, terms=sums, delivered=delivered, **columns)
+            ended = step["ended"].view(-1, *[1] * (value.ndim - 1))
+            step["next_value"] = torch.where(ended, step["next_value"], value)
+        columns = {name: _stacked([step[name] for step in steps]) for name in steps[0]}
+        return Rollout(start=start, terms=sums, delivered=delivered, **columns)
 
-    def _decide(self, policy: LGTCPolicy, guidance: float) -> tuple[dict, dict[str, float], list[float]]:
+    def _decide(self, policy: TeamPolicy, guidance: float) -> tuple[dict, dict[str, float], list[float]]:
         seen, linked = self._look()
         before = self.world.state
         teacher = auction(before, self.config)
         self._reassign(before, teacher)
-        out = policy(seen, linked, self.state)
+        out, memory, recalled = policy(seen, linked, self.memory)
         choice = self._sample(out.log_choice)
         noise = torch.randn(out.correction.shape, generator=self.random, device=self.device)
         drawn = out.correction + policy.log_std.exp() * noise
@@ -142,11 +144,12 @@ class Collector:
         ended = terminated | truncated
         next_value = torch.zeros_like(out.value)
         if ended.any():
-            next_value[ended] = self._value(policy, out.state, ended)
+            next_value[ended] = self._value(policy, memory, ended)
         weight = before.alive.float()
         step = {
             "seen": seen,
             "linked": linked,
+            "recalled": recalled,
             "fresh": self.fresh,
             "choice": choice,
             "teacher": teacher,
@@ -155,26 +158,27 @@ class Collector:
             "value": out.value,
             "next_value": next_value,
             # Agents of a cluster share what they earn (this project's reading of LGTC-IPPO's cluster value).
-            "reward": (out.support @ reward[..., None]).squeeze(-1),
+            "reward": (out.support @ reward[..., None]).squeeze(-1) if self.config.train.cluster_value else reward,
             "ended": ended,
             "terminated": terminated,
             "weight": weight,
         }
         shares = delivered_share(self.world.state)[ended].tolist()
-        self._restart(ended, out.state)
+        self._restart(ended, memory)
         count = weight.sum().clamp(min=1.0)
         return step, {name: float((term * weight).sum() / count) for name, term in terms.items()}, shares
 
-    def _value(self, policy: LGTCPolicy, state: Tensor, where: Tensor) -> Tensor:
+    def _value(self, policy: TeamPolicy, memory: Memory, where: Tensor) -> Tensor:
         """Cluster values of the environments of the mask as they are now."""
         seen, linked = self._look()
-        return policy(seen.map(lambda array: array[where]), linked[where], state[where]).value
+        here = memory.map(lambda values: values[where])
+        return policy(seen.map(lambda array: array[where]), linked[where], here)[0].value
 
     def _look(self) -> tuple[Observation, Tensor]:
-        """What agents observe, and who hears whom: [B, N, N], or [B, 2K + 1, N, N] by round where packets get lost."""
-        linked, loss = self.world.graph()[1], self.config.comm.loss
+        """What agents observe, and who hears whom: [B, N, N], or [B, rounds, N, N] where packets get lost."""
+        linked, loss, policy = self.world.graph()[1], self.config.comm.loss, self.config.policy
         if loss:
-            linked = draw_rounds(linked, self.config.policy.hops, loss, self.random)
+            linked = draw_rounds(linked, policy.hops, policy.exchanges, loss, self.random)
         return observe(self.world.state, self.config), linked
 
     def _sample(self, log_choice: Tensor) -> Tensor:
@@ -212,13 +216,13 @@ class Collector:
             running = running & ~result.done
         return torch.stack(list(total.values())).sum(0), total
 
-    def _restart(self, ended: Tensor, state: Tensor) -> None:
+    def _restart(self, ended: Tensor, memory: Memory) -> None:
         picked = self._pick(int(ended.sum()))
         if len(picked):
             self.world.restart_where(ended, self._layout(picked))
             self.assignment = self.assignment.clone()
             self.assignment[ended] = self._bank_assignment[picked]
-        self.state = torch.where(ended[:, None, None], 0.0, state)
+        self.memory = memory.cleared(ended)
         self.fresh = ended
 
     def snapshot(self) -> dict[str, Any]:
@@ -228,7 +232,7 @@ class Collector:
             "layouts": self.layouts.bit_generator.state,
             "world": vars(self.world.state),
             "assignment": self.assignment,
-            "state": self.state,
+            "memory": self.memory,
             "fresh": self.fresh,
         }
 
@@ -237,10 +241,10 @@ class Collector:
         self.random.set_state(saved["random"])
         self.layouts.bit_generator.state = saved["layouts"]
         self.world.restart(WorldState(**saved["world"]))
-        self.assignment, self.state, self.fresh = saved["assignment"], saved["state"], saved["fresh"]
+        self.assignment, self.memory, self.fresh = saved["assignment"], saved["memory"], saved["fresh"]
 
 
-def replay(policy: LGTCPolicy, rollout: Rollout, envs: Tensor) -> Deliberation:
+def replay(policy: TeamPolicy, rollout: Rollout, envs: Tensor) -> Deliberation:
     """The policy's outcome over a rollout of some environments, differentiable through its recurrence.
 
     Perception does not read the state, so that it runs on all decisions at once; only the cell goes step by step.
@@ -254,13 +258,26 @@ def replay(policy: LGTCPolicy, rollout: Rollout, envs: Tensor) -> Deliberation:
         A `Deliberation` with leading axes [T, b].
     """
     steps, count = rollout.choice.shape[0], len(envs)
-    flat = rollout.seen.map(lambda array: array[:, envs].flatten(0, 1))
-    perception = policy.perceive(flat, rollout.linked[:, envs].flatten(0, 1))
+
+    def flat(array: Tensor) -> Tensor:
+        return array[:, envs].flatten(0, 1)
+
+    perception, _, _ = policy.perceive(
+        rollout.seen.map(flat), flat(rollout.linked), None, rollout.recalled.map(flat)
+    )
     by_step = perception.map(lambda array: array.unflatten(0, (steps, count)))
     state, states = rollout.start[envs], []
     for t in range(steps):
         state = torch.where(rollout.fresh[t, envs, None, None], 0.0, state)
-        state = policy.remember(Perception(**{name: array[t] for name, array in vars(by_step).items()}), state)
+        state = policy.remember(by_step.map(itemgetter(t)), state)
         states.append(state)
     out = policy.outcome(perception, torch.stack(states).flatten(0, 1))
     return out.map(lambda array: array.unflatten(0, (steps, count)))
+
+
+def _stacked(values: list[Any]) -> Any:
+    """Tensors, or dataclasses of tensors, stacked along a new first axis."""
+    first = values[0]
+    if isinstance(first, Tensor):
+        return torch.stack(values)
+    return type(first)(**{name: _stacked([getattr(value, name) for value in values]) for name in vars(first)})

@@ -17,6 +17,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import yaml
 from rich.console import Console
@@ -28,17 +29,21 @@ from sortie_core.config import UserError, content_hash
 from sortie_core.layout import sample_training_layout
 from sortie_expert.bank import solve_bank
 from sortie_policy import contraction
-from sortie_policy.actor_critic import LGTCPolicy
 from sortie_policy.checkpoint import write_checkpoint
 from sortie_policy.export import export_stages
+from sortie_policy.lgtc_cell import LGTCCell
+from sortie_policy.team_policy import make_policy
 from sortie_train import losses
-from sortie_train.evaluate import rows, run_method
+from sortie_train.cluster_statistics import cluster_statistics
+from sortie_train.evaluate import fly_policy
 from sortie_train.rollout import Collector, Rollout, replay
 from sortie_train.schedule import Schedule
 from sortie_train.teams import refuse_slow_radio
+from sortie_train.workers import Workers
 
 if TYPE_CHECKING:
     from sortie_core.config import Config
+    from sortie_core.state import WorldState
 
 
 _LEAST_LOG = -50.0
@@ -62,27 +67,40 @@ class Trainer:
         refuse_slow_radio(config)
         torch.set_num_threads(1)
         torch.manual_seed(config.seed)
-        self.config, self.out = config, out
-        self.policy = LGTCPolicy(config)
+        self.config, self.out, self.workers = config, out, Workers()
+        self.policy = make_policy(config).to(self.workers.device)
         self.optimiser = torch.optim.Adam(self.policy.parameters(), lr=config.train.learning_rate, eps=1e-5)
         self.updates_done, self.commit = 0, _commit()
         self.figures: dict[str, dict[str, Any]] = {}
         per_update = config.train.n_envs * config.train.decisions_per_rollout * config.policy.decision_steps
         self.n_updates = max(1, round(config.train.total_steps / per_update))
         saved = self._saved() if resume else None
-        bank = sample_training_layout(config, _layout_seeds(config))
-        with Progress("expert", *Progress.get_default_columns(), console=Console(stderr=True)) as progress:
-            bar = progress.add_task("solving layouts ahead", total=None)
-            assignment = solve_bank(
-                bank, config, progress=lambda done, total: progress.update(bar, completed=done, total=total)
-            )
-        self.collector = Collector(config, bank, assignment, config.seed)
+        self.collectors = [self._collector(index) for index in range(len(config.train.scenarios))]
+        self.random = torch.Generator().manual_seed(config.seed)
         out.mkdir(parents=True, exist_ok=True)
         temporary = out / ".config.yaml"
         temporary.write_text(config.to_yaml(), encoding="utf-8")
         os.replace(temporary, out / "config.yaml")
         if saved:
             self._restore(saved)
+
+    def _collector(self, index: int) -> Collector:
+        """The environments of one scenario, with layouts and random numbers of its own."""
+        config, scenarios = self.config, self.config.train.scenarios
+        share = self.workers.share(config.train.n_envs, "train.n_envs") // len(scenarios)
+        config = config.changed(scenarios[index] | {"train.n_envs": share}, f"train.scenarios, the {index + 1}.")
+        bank = sample_training_layout(config, _layout_seeds(config))
+        nowhere = np.full(bank.stock.shape[:2], bank.demand.shape[1])
+        assignment = self._solved(bank, config) if config.reward.guidance else nowhere
+        seed = np.random.SeedSequence([self.config.seed, index, self.workers.rank]).generate_state(1)[0]
+        return Collector(config, bank, assignment, int(seed), str(self.workers.device))
+
+    def _solved(self, bank: WorldState, config: Config) -> np.ndarray:
+        with Progress("expert", *Progress.get_default_columns(), console=Console(stderr=True)) as progress:
+            bar = progress.add_task("solving layouts ahead", total=None)
+            return solve_bank(
+                bank, config, progress=lambda done, total: progress.update(bar, completed=done, total=total)
+            )
 
     def run(self) -> None:
         """Train to the end, saving as it goes."""
@@ -109,52 +127,64 @@ class Trainer:
         """One rollout and the epochs on it; returns what to log."""
         started = time.perf_counter()
         now = Schedule.at(self.updates_done / self.n_updates, self.config)
-        self.policy.attention.temperature.fill_(now.temperature)
+        self.policy.set_temperature(now.temperature)
         for group in self.optimiser.param_groups:
             group["lr"] = now.learning_rate
-        rollout = self.collector.collect(self.policy, now.guidance)
-        figures = self._fit(rollout, now.entropy)
+        rollouts = [collector.collect(self.policy, now.guidance) for collector in self.collectors[: now.scenarios]]
+        figures = self._fit(rollouts, now.entropy)
         self.updates_done += 1
-        ticks = rollout.choice.shape[0] * rollout.choice.shape[1] * self.config.policy.decision_steps
-        delivered = rollout.delivered or [float("nan")]
+        ticks = sum(each.choice.shape[0] * each.choice.shape[1] for each in rollouts) * self.config.policy.decision_steps
+        terms = {
+            f"reward/{name}": sum(each.terms[name] for each in rollouts) / len(rollouts) for name in rollouts[0].terms
+        }
+        delivered = {
+            f"episode/delivered/{index}": sum(each.delivered) / max(1, len(each.delivered))
+            for index, each in enumerate(rollouts)
+        }
+        figures = self.workers.mean(figures | terms | delivered)
         return figures | {
-            **{f"reward/{name}": value for name, value in rollout.terms.items()},
-            "episode/delivered": sum(delivered) / len(delivered),
-            "policy/contraction_rate": contraction.contraction_rate(self.policy.cell).item(),
+            "episode/delivered": sum(figures[name] for name in delivered) / len(delivered),
+            "policy/contraction_rate": self.policy.contraction_rate(),
             "policy/correction_std": self.policy.log_std.exp().mean().item(),
             "schedule/learning_rate": now.learning_rate,
             "schedule/guidance": now.guidance,
             "schedule/temperature": now.temperature,
-            "speed/ticks_per_s": ticks / (time.perf_counter() - started),
+            "speed/ticks_per_s": ticks * self.workers.count / (time.perf_counter() - started),
         }
 
-    def _fit(self, rollout: Rollout, entropy_weight: float) -> dict[str, float]:
+    def _fit(self, rollouts: list[Rollout], entropy_weight: float) -> dict[str, float]:
         train = self.config.train
-        gamma = train.gamma_per_s**self.policy.dt_s
-        advantage = losses.generalised_advantage(
-            rollout.reward,
-            rollout.value,
-            rollout.next_value,
-            rollout.ended,
-            rollout.terminated,
-            gamma,
-            train.gae_lambda,
-        )
-        target = advantage + rollout.value
-        advantage = losses.normalised(advantage, rollout.weight)
+        aims = [self._aims(rollout) for rollout in rollouts]
         logged: list[dict[str, float]] = []
         for _ in range(train.epochs):
-            order = torch.randperm(train.n_envs, generator=self.collector.random)
-            for envs in order.chunk(train.minibatches):
-                loss, figures = self._loss(rollout, envs, advantage, target, entropy_weight)
+            parts = [
+                torch.randperm(each.choice.shape[1], generator=self.random).chunk(train.minibatches)
+                for each in rollouts
+            ]
+            for minibatch in zip(*parts, strict=True):
                 self.optimiser.zero_grad(set_to_none=True)
-                loss.backward()
+                each_figures = []
+                for rollout, (advantage, target), envs in zip(rollouts, aims, minibatch, strict=True):
+                    loss, figures = self._loss(rollout, envs, advantage, target, entropy_weight)
+                    (loss / len(rollouts)).backward()
+                    each_figures.append(figures)
+                self.workers.average_gradients(self.policy.parameters())
                 torch.nn.utils.clip_grad_norm_(self.policy.parameters(), train.max_grad_norm)
                 self.optimiser.step()
-                logged.append(figures)
-            if logged[-1]["loss/kl"] > 1.5 * train.target_kl and self.updates_done >= train.imitation_updates:
+                logged.append(_mean(each_figures))
+            divergence = self.workers.mean({"kl": _mean(logged[-train.minibatches :])["loss/kl"]})["kl"]
+            if divergence > 1.5 * train.target_kl and self.updates_done >= train.imitation_updates:
                 break
-        return {name: sum(each[name] for each in logged) / len(logged) for name in logged[0]}
+        return _mean(logged)
+
+    def _aims(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """Normalised advantages and the targets of the value, [T, B, N] each."""
+        train = self.config.train
+        advantage = losses.generalised_advantage(
+            rollout.reward, rollout.value, rollout.next_value, rollout.ended, rollout.terminated,
+            train.gamma_per_s ** (self.config.world.dt_s * self.config.policy.decision_steps), train.gae_lambda,
+        )  # fmt: skip
+        return losses.normalised(advantage, rollout.weight), advantage + rollout.value
 
     def _loss(
         self, rollout: Rollout, envs: Tensor, advantage: Tensor, target: Tensor, entropy_weight: float
@@ -170,10 +200,7 @@ class Trainer:
         surrogate = losses.clipped_surrogate(log_ratio, advantage[:, envs], weight, train.clip)
         value = 0.5 * losses.weighted_mean((out.value - target[:, envs]).square(), weight)
         entropy = losses.weighted_mean(losses.entropy(out.log_choice), weight)
-        sizes = self.config.policy
-        stability = contraction.regularisation(
-            policy.cell, sizes.regularisation, sizes.contraction_min_per_s, sizes.rate_min_per_s, sizes.rate_max_per_s
-        )
+        stability = self._stability()
         imitating = self.updates_done < train.imitation_updates
         reinforcement = surrogate - entropy_weight * entropy + train.imitation_weight * imitation
         loss = (imitation if imitating else reinforcement) + train.value_weight * value + stability
@@ -184,22 +211,29 @@ class Trainer:
             "loss/regularisation": stability.item(),
             "loss/kl": losses.divergence(log_ratio, weight).item(),
             "policy/entropy": entropy.item(),
-            # How much two agents in range agree: the off-diagonal share of the cell's support.
-            "policy/agreement": 1 - out.support.diagonal(dim1=-2, dim2=-1).mean().item(),
+            **cluster_statistics(out, rollout, envs),
         }
         return loss, figures
 
+    def _stability(self) -> Tensor:
+        """The penalty on contraction rate and time constants."""
+        cell, sizes = getattr(self.policy, "cell", None), self.config.policy
+        if not isinstance(cell, LGTCCell):
+            return torch.zeros((), device=self.workers.device)
+        return contraction.regularisation(
+            cell, sizes.regularisation, sizes.contraction_min_per_s, sizes.rate_min_per_s, sizes.rate_max_per_s
+        )
+
     def judge(self) -> None:
         """Fly the trained policy over unseen layouts, in both worlds, and save the figures with it."""
-        for backend, most in (("point", self.config.evaluate.n_layouts), ("pybullet", _FLOWN_LAYOUTS)):
-            count = min(most, self.config.evaluate.n_layouts)
-            config = self.config.override([f"world.backend={backend}", f"evaluate.n_layouts={count}"])
+        for backend, most in (("point", self.config.evaluation.n_layouts), ("pybullet", _FLOWN_LAYOUTS)):
+            count = min(most, self.config.evaluation.n_layouts)
+            config = self.config.override([f"world.backend={backend}", f"evaluation.n_layouts={count}"])
             flown = config.policy.model_copy(update={"checkpoint": str(self.out / "policy.ckpt")})
             config = config.model_copy(update={"policy": flown})
             with Progress(console=Console(stderr=True)) as progress:
                 bar = progress.add_task(f"flying {count} unseen layouts, {backend} world", total=count)
-                figures = run_method(config, "policy", partial(progress.advance, bar))
-            self.figures[backend] = rows(config, {"policy": figures})[0]
+                self.figures[backend] = fly_policy(config, partial(progress.advance, bar))
         self.save()
 
     # Saving.
@@ -217,7 +251,7 @@ class Trainer:
             commit=self.commit,
             updates=self.updates_done,
             figures=self.figures,
-            contraction_rate=contraction.contraction_rate(self.policy.cell).item(),
+            contraction_rate=self.policy.contraction_rate(),
         )
         self.policy.train()
         temporary = self.out / ".train_state.pt"
@@ -228,7 +262,8 @@ class Trainer:
                 "updates_done": self.updates_done,
                 "policy": self.policy.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
-                "collector": self.collector.snapshot(),
+                "random": self.random.get_state(),
+                "collectors": [collector.snapshot() for collector in self.collectors],
             },
             temporary,
         )
@@ -255,7 +290,9 @@ class Trainer:
         self.updates_done, self.commit = saved["updates_done"], saved["commit"]
         self.policy.load_state_dict(saved["policy"])
         self.optimiser.load_state_dict(saved["optimiser"])
-        self.collector.restore(saved["collector"])
+        self.random.set_state(saved["random"])
+        for collector, each in zip(self.collectors, saved["collectors"], strict=True):
+            collector.restore(each)
 
 
 def train(config: Config, out: Path, resume: bool = False) -> Path:
@@ -282,11 +319,11 @@ def _layout_seeds(config: Config) -> range:
         UserError: the seed is so large that they would meet the evaluation's.
     """
     count = config.expert.bank_layouts
-    most = config.evaluate.first_seed // count - 1
+    most = config.evaluation.first_seed // count - 1
     if config.seed > most:
         raise UserError(
-            f"seed: {config.seed} would train on layouts of the evaluation; with evaluate.first_seed="
-            f"{config.evaluate.first_seed} and expert.bank_layouts={count} it is at most {most}"
+            f"seed: {config.seed} would train on layouts of the evaluation; with evaluation.first_seed="
+            f"{config.evaluation.first_seed} and expert.bank_layouts={count} it is at most {most}"
         )
     return range(config.seed * count, (config.seed + 1) * count)
 
@@ -299,3 +336,7 @@ def _commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return done.stdout.strip()
+
+
+def _mean(figures: list[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(each[name] for each in figures) / len(figures) for name in figures[0]}

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 import types
 import typing
 from pathlib import Path
@@ -84,6 +86,7 @@ class Task(Section):
     n_resources: Annotated[int, Field(ge=1, le=8)]
     n_presence: Annotated[int, Field(ge=0)]
     arena_half_m: Positive
+    reference_agents: Annotated[int, Field(ge=0)]
     dimensions: Literal[2, 3]
     duration_s: Positive
     supply_ratio: FloatRange
@@ -149,11 +152,17 @@ class Comm(Section):
 
 
 class Policy(Section):
-    """The LGTC policy; the keys after `deterministic` are fixed at training time."""
+    """The policy's network; the keys after `deterministic` are fixed at training time."""
 
     checkpoint: str
     accept_mismatch: bool
     deterministic: bool
+    network: str
+    cell: Literal["lgtc", "gru", "none"]
+    exchanges: Annotated[int, Field(ge=0, le=4)]
+    keep_decisions: Annotated[int, Field(ge=0, le=50)]
+    graph_filter: bool
+    cluster_mask: bool
     decision_steps: Count
     hops: Annotated[int, Field(ge=1, le=4)]
     hidden: Count
@@ -190,17 +199,20 @@ class Expert(Section):
 class Train(Section):
     """Independent PPO."""
 
+    algorithm: Literal["ippo", "mappo", "momappo", "vdn", "qmix"]
     total_steps: Count
     n_envs: Count
     decisions_per_rollout: Count
     imitation_updates: Annotated[int, Field(ge=0)]
     imitation_weight: NonNegative
-    n_agents: CountRange
+    scenarios: Annotated[list[Overrides], Field(min_length=1)]
+    curriculum_fraction: Probability
     n_consumers: CountRange
     n_resources: CountRange
     learning_rate: Positive
     gamma_per_s: Annotated[float, Field(gt=0, le=1)]
     gae_lambda: Probability
+    cluster_value: bool
     clip: Positive
     entropy: StartEnd
     value_weight: NonNegative
@@ -212,12 +224,37 @@ class Train(Section):
     checkpoint_every: Count
 
 
-class Evaluate(Section):
+Overrides = dict[str, Any]
+"""Dotted keys with their values, as on a command line."""
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+def _method(value: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*|[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
+        raise ValueError("names no method; give the name of one, or package.module:Class of your own")
+    return value
+
+
+def _different(values: list[Any]) -> list[Any]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"{values} names something twice; name each once")
+    return values
+
+
+Unique = AfterValidator(_different)
+
+
+class Evaluation(Section):
     """The evaluation protocol."""
 
+    suites: Annotated[dict[Name, Overrides], Field(min_length=1)]
+    n_agents: Annotated[list[Count], Unique]
+    methods: Annotated[list[Annotated[str, AfterValidator(_method)]], Field(min_length=1), Unique]
+    learned: dict[Name, Overrides]
+    train_seeds: Annotated[list[Seed], Unique]
+    checkpoints: str
     n_layouts: Count
     first_seed: Seed
-    methods: Annotated[list[Literal["policy", "greedy", "value_greedy", "auction", "expert"]], Field(min_length=1)]
     bootstrap_samples: Count
 
 
@@ -262,7 +299,7 @@ class Config(Section):
     reward: RewardWeights
     expert: Expert
     train: Train
-    evaluate: Evaluate
+    evaluation: Evaluation
     safety: Safety
     ros: Ros
 
@@ -279,7 +316,25 @@ class Config(Section):
     @property
     def n_steps(self) -> int:
         """Policy ticks in one episode."""
-        return max(1, round(self.task.duration_s / self.world.dt_s))
+        return max(1, round(self.duration_s / self.world.dt_s))
+
+    @property
+    def arena_half_m(self) -> float:
+        """Half the side of the arena of this team, m."""
+        return self.task.arena_half_m * self._scale
+
+    @property
+    def duration_s(self) -> float:
+        """Mission time of this team, s, a whole number of ticks."""
+        if not self.task.reference_agents:
+            return self.task.duration_s
+        return round(self.task.duration_s * self._scale / self.world.dt_s) * self.world.dt_s
+
+    @property
+    def _scale(self) -> float:
+        """Lengths and times of a team of this size over those of the reference: drones per area stay the same."""
+        reference = self.task.reference_agents
+        return math.sqrt(self.team.n_agents / reference) if reference else 1.0
 
     def hash(self) -> str:
         """Twelve hex digits that identify the content, independent of key order and comments."""
@@ -296,8 +351,21 @@ class Config(Section):
             UserError: an override that is not ``key=value``, names no key, or has a wrong value.
         """
         data = self.model_dump(mode="python")
-        _apply(data, overrides)
+        _apply(data, map(_split, overrides))
         return _validate(data, "override")
+
+    def changed(self, overrides: Overrides, source: str) -> Config:
+        """A copy with other values for dotted keys, as a scenario or a suite gives them.
+
+        Raises:
+            UserError: as for `override`, naming `source`.
+        """
+        data = self.model_dump(mode="python")
+        try:
+            _apply(data, overrides.items())
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from None
+        return _validate(data, source)
 
 
 def content_hash(data: dict[str, Any]) -> str:
@@ -309,13 +377,21 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     """Read a YAML file and apply overrides.
 
     Args:
-        path: the YAML file.
+        path: the YAML file; where it has the key ``extends``, only what differs from the file named there.
         overrides: strings ``section.key=value``; the value is YAML.
 
     Raises:
         UserError: one line that names the file or key and how to mend it.
     """
-    path = Path(path)
+    data = _read(Path(path), [])
+    _apply(data, map(_split, overrides))
+    return _validate(data, str(path))
+
+
+def _read(path: Path, extending: list[Path]) -> dict[str, Any]:
+    """The data of a file over those of the files that it extends."""
+    if path.resolve() in extending:
+        raise UserError(f"{path} extends itself; let `extends` name another file")
     try:
         text = path.read_text(encoding="utf-8")
     except IsADirectoryError:
@@ -324,11 +400,35 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
         raise UserError(f"no configuration file {path}; try configs/delivery.yaml") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}") from None
-    return parse_config(text, overrides, source=str(path))
+    data = _parse(text, str(path))
+    base = data.pop("extends", None)
+    if base is None:
+        return data
+    if not isinstance(base, str):
+        raise UserError(f"{path}: extends must name a file (got {base!r})")
+    return _merged(_read(path.parent / base, [*extending, path.resolve()]), data, _FREE)
+
+
+_FREE = {"suites", "learned"}
+"""Keys whose names are the user's own: replaced as a whole."""
+
+
+def _merged(base: dict[str, Any], data: dict[str, Any], whole: set[str]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in data.items():
+        nested = isinstance(value, dict) and isinstance(base.get(key), dict) and key not in whole
+        result[key] = _merged(base[key], value, whole) if nested else value
+    return result
 
 
 def parse_config(text: str, overrides: Iterable[str] = (), source: str = "configuration") -> Config:
     """The configuration in a YAML text; errors as for `load_config`."""
+    data = _parse(text, source)
+    _apply(data, map(_split, overrides))
+    return _validate(data, source)
+
+
+def _parse(text: str, source: str) -> dict[str, Any]:
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -337,27 +437,31 @@ def parse_config(text: str, overrides: Iterable[str] = (), source: str = "config
         raise UserError(f"{source} is not valid YAML{where}: {getattr(error, 'problem', error)}") from None
     if not isinstance(data, dict):
         raise UserError(f"{source} holds no keys; start from a copy of configs/delivery.yaml")
-    _apply(data, overrides)
-    return _validate(data, source)
+    return data
 
 
-def _apply(data: dict[str, Any], overrides: Iterable[str]) -> None:
-    for item in overrides:
-        key, equals, value = item.partition("=")
-        if not equals or not key:
-            raise UserError(f"override {item!r} is not section.key=value, e.g. comm.radius_m=3.5")
-        *parents, leaf = key.strip().split(".")
-        if not _known(key.strip()):
-            raise UserError(f"unknown key {key.strip()}{_suggest(key.strip())}")
+def _split(override: str) -> tuple[str, Any]:
+    """The key and the value of ``section.key=value``."""
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"override {override!r} is not section.key=value, e.g. comm.radius_m=3.5")
+    try:
+        return key.strip(), _number(yaml.safe_load(value))
+    except yaml.YAMLError:
+        raise UserError(f"the value of override {override!r} is not valid YAML") from None
+
+
+def _apply(data: dict[str, Any], overrides: Iterable[tuple[str, Any]]) -> None:
+    for key, value in overrides:
+        if not _known(key):
+            raise UserError(f"unknown key {key}{_suggest(key)}")
+        *parents, leaf = key.split(".")
         node = data
         for parent in parents:
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
-                raise UserError(f"{parent} in override {item!r} is no section")
-        try:
-            node[leaf] = _number(yaml.safe_load(value))
-        except yaml.YAMLError:
-            raise UserError(f"the value of override {item!r} is not valid YAML") from None
+                raise UserError(f"{parent} in override {key} is no section")
+        node[leaf] = value
 
 
 def _number(value: Any) -> Any:

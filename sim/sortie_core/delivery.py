@@ -162,7 +162,7 @@ def finished(state: WorldState, config: Config) -> tuple[Array, Array]:
     """
     xp = array_namespace(state.time_s)
     terminated = xp.all(state.completed | (state.demand_time_s == math.inf), axis=1)
-    over = state.time_s > config.task.duration_s - 0.5 * config.world.dt_s
+    over = state.time_s > config.duration_s - 0.5 * config.world.dt_s
     return terminated, over & ~terminated
 
 

@@ -81,7 +81,7 @@ def sample_layout(
 
 
 def sample_training_layout(config: Config, seeds: Sequence[int] | np.ndarray) -> WorldState:
-    """Layouts whose sizes are drawn from train.n_agents, train.n_consumers and train.n_resources.
+    """Layouts of team.n_agents drones whose other sizes are drawn from train.n_consumers and train.n_resources.
 
     All axes are as wide as the ranges allow, so that layouts from different calls can share a batch. Padding is not
     present, has no stock and no demand, and its demand never appears.
@@ -96,11 +96,11 @@ def sample_training_layout(config: Config, seeds: Sequence[int] | np.ndarray) ->
     Raises:
         UserError: drones or consumers do not fit into the arena.
     """
-    ranges = (config.train.n_agents, config.train.n_consumers, config.train.n_resources)
-    drawn = _uniforms(seeds, "sizes", (3,))
-    low, high = np.array(ranges).T
-    counts = low + np.floor(drawn * (high - low + 1)).astype(np.int64)
-    return _layout(config, seeds, _Sizes(counts[:, 0], counts[:, 1], counts[:, 2], (high[0], high[1], high[2])))
+    low, high = np.array((config.train.n_consumers, config.train.n_resources)).T
+    counts = low + np.floor(_uniforms(seeds, "sizes", (2,)) * (high - low + 1)).astype(np.int64)
+    n_agents = config.team.n_agents
+    sizes = _Sizes(np.full(len(seeds), n_agents), counts[:, 0], counts[:, 1], (n_agents, high[0], high[1]))
+    return _layout(config, seeds, sizes)
 
 
 def _layout(config: Config, seeds: Sequence[int] | np.ndarray, sizes: _Sizes) -> WorldState:
@@ -114,11 +114,11 @@ def _layout(config: Config, seeds: Sequence[int] | np.ndarray, sizes: _Sizes) ->
     discharging = _happens(seeds, "discharge", n_agents, team.discharge_probability)
     low, high = team.discharge_per_s
     rate = low + (high - low) * _uniforms(seeds, "discharge rate", (n_agents,))
-    onset_s = task.duration_s * _uniforms(seeds, "discharge onset", (n_agents,))
+    onset_s = config.duration_s * _uniforms(seeds, "discharge onset", (n_agents,))
     failing = _happens(seeds, "failure", n_agents, team.failure_probability)
-    failure_s = task.duration_s * _uniforms(seeds, "failure time", (n_agents,))
+    failure_s = config.duration_s * _uniforms(seeds, "failure time", (n_agents,))
     late = _happens(seeds, "late", n_consumers, task.late_demand_probability)
-    late_s = task.duration_s * (_LATE[0] + (_LATE[1] - _LATE[0]) * _uniforms(seeds, "late time", (n_consumers,)))
+    late_s = config.duration_s * (_LATE[0] + (_LATE[1] - _LATE[0]) * _uniforms(seeds, "late time", (n_consumers,)))
 
     position = _place(config, seeds, "drones", agents, _AGENT_SPACING * config.world.safe_distance_m)
     centre = _place(config, seeds, "consumers", consumers, _CONSUMER_SPACING * task.service_radius_m)
@@ -192,7 +192,7 @@ def _place(
     Each point is the first of a row of candidates that is far enough from the points before it; environments in which
     a row runs out start again with longer rows.
     """
-    half_m, dimensions = config.task.arena_half_m, config.task.dimensions
+    half_m, dimensions = config.arena_half_m, config.task.dimensions
     width = real.shape[1]
     points = np.zeros((len(seeds), width, dimensions))
     todo = np.arange(len(seeds))

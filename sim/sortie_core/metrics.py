@@ -115,7 +115,7 @@ class MissionMetrics:
         collisions_per_agent_minute; min_separation_m, infinite for one drone; energy_proxy, m^2/s^3; elapsed_s.
         """
         xp = array_namespace(self._share)
-        duration_s = self._config.task.duration_s
+        duration_s = self._config.duration_s
         rest_s = xp.clip(duration_s - self._elapsed_s, min=0.0)
         return {
             "delivered_fraction": self._share,

@@ -68,7 +68,7 @@ def consumer_size(dimensions: int, max_resources: int) -> int:
 
 def pair_size(dimensions: int, max_resources: int) -> int:
     """Fp of `pair_features`."""
-    return dimensions + 2 + 4 * max_resources + 6
+    return dimensions + 3 + 4 * max_resources + 6
 
 
 def layout(config: Config) -> dict[str, Any]:
@@ -126,9 +126,9 @@ def observation(
     """
     xp = array_namespace(position)
     most, dtype = config.policy.max_resources, position.dtype
-    half, speed = config.task.arena_half_m, config.world.max_speed_mps
+    half, speed = config.arena_half_m, config.world.max_speed_mps
     stock, need = pad(stock, most), pad(need, most)
-    remaining = config.task.duration_s - time_s
+    remaining = config.duration_s - time_s
     batch, n_agents = position.shape[0], position.shape[1]
     n_consumers = consumer_position.shape[1]
     clock = xp.broadcast_to((remaining / TIME_SCALE_S)[:, None, None], (batch, n_agents, 1))
@@ -156,16 +156,19 @@ def pad(amount: Array, size: int) -> Array:
     return xp.concat([amount, zeros], axis=-1)
 
 
-def pair_features(seen: Observation, supply: Array, closer_supply: Array, max_speed_mps: float) -> Array:
+def pair_features(
+    seen: Observation, supply: Array, closer_supply: Array, habit: Array, max_speed_mps: float
+) -> Array:
     """What an agent knows about itself with respect to each consumer (this project's design).
 
-    The useful amount of agent i at consumer m is ``min(stock_i, (need_m - supply_im)+)``, where the supply is what the
-    neighbours intend to bring there: sums, because a mean cannot count.
+    The useful amount of agent i at consumer m is ``min(stock_i, (need_m - supply_im)+)``, where the supply is what
+    others intend to bring there: sums, because a mean cannot count.
 
     Args:
         seen: the observation.
-        supply: [B, N, M, R*] what the neighbours of i intend to bring to m.
-        closer_supply: [B, N, M, R*] the same, of those neighbours that are closer to m than i.
+        supply: [B, N, M, R*] what others intend to bring to m, as far as i knows.
+        closer_supply: [B, N, M, R*] the same, of those that are closer to m than i.
+        habit: [B, N, M] what i itself announced last.
         max_speed_mps: for travel times, m/s.
 
     Returns:
@@ -186,4 +189,4 @@ def pair_features(seen: Observation, supply: Array, closer_supply: Array, max_sp
     ]
     totals = [xp.sum(amount, axis=-1, keepdims=True) for amount in useful]
     values = [total / (travel_s + 1.0) for total in totals]
-    return xp.concat([totals[0], relative, distance, spare_s, left, *useful, *totals[1:], *values], axis=-1)
+    return xp.concat([totals[0], relative, distance, spare_s, left, *useful, *totals[1:], *values, habit[..., None]], axis=-1)

@@ -1,18 +1,19 @@
 """What goes over the air, and what one agent perceives by itself.
 
-One policy tick is a sequence of radio rounds. Round 0 is a beacon, sent at every tick; on decision ticks the rounds
-1 .. 2K+1 of the deliberation follow (K = policy.hops), each one packet per agent:
+One policy tick is a sequence of radio rounds. Round 0 is a beacon, sent at every tick; on decision ticks those of the
+deliberation follow (K = policy.hops, E = policy.exchanges, at least 1 of them), each one packet per agent:
 
-    ======== ======================================= =============
-    round    payload                                 floats
-    ======== ======================================= =============
-    0        position, velocity, stock               D + D + R
-    1 .. K   tap k-1 of the feature filter           F
-    K+1      first attention Xi0                     M + 1
-    K+2      second attention Xi1, input u, state x  M + 1 + F + F
-    K+3 ..   taps of x and u, up to tap K-1          F + F
-    2K+1
-    ======== ======================================= =============
+    ============= ================================================= =======================
+    round         payload                                           floats
+    ============= ================================================= =======================
+    0             position, velocity, stock                         D + D + R
+    1 .. K        tap k-1 of the feature filter                     F
+    K+1 .. K+E    attention Xi, then each kept intention: sender,   M + 1
+                  age, position, stock, intent                      + (2 + D + R + M) each
+                  the last of these begins with input u and state x + F + F
+    K+E+1 ..      taps of u and x, up to tap K-1                    F + F
+    2K+E-1
+    ============= ================================================= =======================
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-HEADER_BYTES = 8
-"""sender (2), tick (4), round (1) and payload length (1), as they would be packed on a radio."""
+    from sortie_core.config import Policy
+
+HEADER_BYTES = 9
+"""sender (2), tick (4), round (1) and payload length (2), as they would be packed on a radio."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,11 @@ class Decision:
     attention: np.ndarray
 
 
-def n_rounds(tick: int, decision_steps: int, hops: int) -> int:
+def deliberation_rounds(hops: int, exchanges: int) -> int:
+    """Radio rounds of a deliberation, without the beacon."""
+    return 2 * hops + max(1, exchanges) - 1
+
+
+def n_rounds(tick: int, policy: Policy) -> int:
     """Radio rounds of a tick: the beacon, and on decision ticks the deliberation."""
-    return 2 * hops + 2 if tick % decision_steps == 0 else 1
+    return 1 + deliberation_rounds(policy.hops, policy.exchanges) * (tick % policy.decision_steps == 0)

@@ -80,7 +80,7 @@ def guidance(before: WorldState, after: WorldState, assignment: Array, config: C
         config: for the arena, the step and train.gamma_per_s.
     """
     xp = array_namespace(after.position)
-    diameter_m = 2 * config.task.arena_half_m * math.sqrt(config.task.dimensions)
+    diameter_m = 2 * config.arena_half_m * math.sqrt(config.task.dimensions)
     gamma = config.train.gamma_per_s**config.world.dt_s
     chosen, centre = batch_last(assignment), batch_last(before.consumer_position)
     picks = [xp.astype(chosen == consumer, before.position.dtype) for consumer in range(centre.shape[0])]

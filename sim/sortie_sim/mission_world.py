@@ -40,7 +40,7 @@ class MissionWorld:
         self.config = config
         self.motion: Motion = make_motion(config, config.team.n_agents) if motion is None else motion
         flat = config.task.dimensions == 2
-        self._floor_m = config.world.altitude_m + (0.0 if flat else config.task.arena_half_m)
+        self._floor_m = config.world.altitude_m + (0.0 if flat else config.arena_half_m)
         self._initial: WorldState | None = None
         self._state: WorldState | None = None
         self._metrics: MissionMetrics | None = None

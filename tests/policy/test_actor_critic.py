@@ -14,6 +14,8 @@ from sortie_policy import contraction
 from sortie_policy.actor_critic import LGTCPolicy
 from sortie_policy.attention import cluster_support, intended_supply
 from sortie_policy.graph_filter import shift_taps
+from sortie_policy.kept_intents import UNKNOWN, KeptIntents
+from sortie_policy.team_policy import Memory
 
 CONFIG = load_config(Path(__file__).parents[2] / "configs" / "delivery.yaml")
 N, M = 8, 4
@@ -31,12 +33,18 @@ def policy() -> LGTCPolicy:
 
 
 @pytest.fixture(scope="module")
-def scene() -> tuple[Observation, torch.Tensor, torch.Tensor]:
+def scene() -> tuple[Observation, torch.Tensor, Memory]:
     state = sample_layout(CONFIG, [1, 2, 3], N, M, 2).map(torch.as_tensor)
     links = torch.rand(3, N, N, generator=torch.Generator().manual_seed(5)) < 0.5
     linked = (links | links.transpose(1, 2)) & ~torch.eye(N, dtype=torch.bool)
-    memory = torch.rand(3, N, CONFIG.policy.hidden, generator=torch.Generator().manual_seed(6)) * 2 - 1
-    return observe(state, CONFIG), linked, memory
+    random = torch.Generator().manual_seed(6)
+    kept = KeptIntents(
+        age=torch.where(torch.rand(3, N, N, generator=random) < 0.3, UNKNOWN, 2),
+        intent=torch.rand(3, N, N, M, generator=random),
+        stock=torch.rand(3, N, N, CONFIG.policy.max_resources, generator=random),
+        position=10 * torch.rand(3, N, N, 2, generator=random) - 5,
+    )
+    return observe(state, CONFIG), linked, Memory(torch.rand(3, N, CONFIG.policy.hidden, generator=random) * 2 - 1, kept)
 
 
 def test_permuting_agents_permutes_outputs(policy: LGTCPolicy, scene: tuple) -> None:
@@ -45,8 +53,9 @@ def test_permuting_agents_permutes_outputs(policy: LGTCPolicy, scene: tuple) -> 
     agents = {name: getattr(seen, name)[:, order] for name in ("own", "position", "velocity", "stock")}
     permuted = Observation(**(vars(seen) | agents))
     with torch.no_grad():
-        plain = policy(seen, linked, memory)
-        other = policy(permuted, linked[:, order][:, :, order], memory[:, order])
+        plain = policy(seen, linked, memory)[0]
+        kept = memory.kept.map(lambda values: values[:, order][:, :, order])
+        other = policy(permuted, linked[:, order][:, :, order], Memory(memory.state[:, order], kept))[0]
     for name in ("state", "attention", "log_choice", "correction", "value"):
         torch.testing.assert_close(getattr(other, name), getattr(plain, name)[:, order], atol=1e-5, rtol=1e-4)
 
@@ -58,8 +67,9 @@ def test_permuting_consumers_permutes_attention(policy: LGTCPolicy, scene: tuple
         name: getattr(seen, name)[:, order] for name in ("consumers", "consumer_mask", "consumer_position", "need")
     }
     with torch.no_grad():
-        plain = policy(seen, linked, memory)
-        other = policy(Observation(**(vars(seen) | consumers)), linked, memory)
+        plain = policy(seen, linked, memory)[0]
+        kept = KeptIntents(**(vars(memory.kept) | {"intent": memory.kept.intent[..., order]}))
+        other = policy(Observation(**(vars(seen) | consumers)), linked, Memory(memory.state, kept))[0]
     columns = torch.cat([order, torch.tensor([M])])
     torch.testing.assert_close(other.attention, plain.attention[..., columns], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(other.state, plain.state, atol=1e-5, rtol=1e-4)
@@ -74,8 +84,10 @@ def test_a_masked_consumer_changes_nothing(policy: LGTCPolicy, scene: tuple) -> 
         "need": torch.cat([seen.need, torch.zeros_like(seen.need[:, :1])], 1),
     }
     with torch.no_grad():
-        plain = policy(seen, linked, memory)
-        other = policy(Observation(**(vars(seen) | more)), linked, memory)
+        plain = policy(seen, linked, memory)[0]
+        intent = torch.cat([memory.kept.intent, torch.zeros(3, N, N, 1)], -1)
+        kept = KeptIntents(**(vars(memory.kept) | {"intent": intent}))
+        other = policy(Observation(**(vars(seen) | more)), linked, Memory(memory.state, kept))[0]
     assert other.attention[..., M].max() == 0
     real = [*range(M), M + 1]
     torch.testing.assert_close(other.attention[..., real], plain.attention, atol=1e-6, rtol=1e-5)
@@ -87,8 +99,10 @@ def test_a_masked_consumer_changes_nothing(policy: LGTCPolicy, scene: tuple) -> 
 def test_attention_does_not_read_the_state(policy: LGTCPolicy, scene: tuple) -> None:
     seen, linked, memory = scene
     with torch.no_grad():
-        assert torch.equal(policy(seen, linked, memory).attention, policy(seen, linked, 0 * memory).attention)
-        assert not torch.allclose(policy(seen, linked, memory).log_choice, policy(seen, linked, 0 * memory).log_choice)
+        plain = policy(seen, linked, memory)[0]
+        other = policy(seen, linked, Memory(0 * memory.state, memory.kept))[0]
+    assert torch.equal(plain.attention, other.attention)
+    assert not torch.allclose(plain.log_choice, other.log_choice)
 
 
 def test_only_neighbours_are_heard(policy: LGTCPolicy, scene: tuple) -> None:
@@ -100,8 +114,8 @@ def test_only_neighbours_are_heard(policy: LGTCPolicy, scene: tuple) -> None:
     for value in others.values():
         value[:, 4:] += 0.7
     with torch.no_grad():
-        plain = policy(seen, apart, memory)
-        changed = policy(Observation(**(vars(seen) | others)), apart, memory)
+        plain = policy(seen, apart, memory)[0]
+        changed = policy(Observation(**(vars(seen) | others)), apart, memory)[0]
     torch.testing.assert_close(changed.state[:, :4], plain.state[:, :4])
     torch.testing.assert_close(changed.log_choice[:, :4], plain.log_choice[:, :4])
     assert not torch.allclose(changed.state[:, 4:], plain.state[:, 4:])

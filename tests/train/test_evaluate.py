@@ -25,11 +25,11 @@ def ignore(_: int) -> None:
 
 
 def test_the_table_has_a_row_per_method_and_paired_differences(capsys: pytest.CaptureFixture[str]) -> None:
-    config = configured("evaluate.n_layouts=12")
+    config = configured("evaluation.n_layouts=12")
     table = evaluate(config, as_json=True)
     assert json.loads(capsys.readouterr().out) == table
-    assert [row["method"] for row in table] == config.evaluate.methods
-    assert config.evaluate.methods[:2] == ["policy", "greedy"]
+    assert [row["method"] for row in table] == config.evaluation.methods
+    assert config.evaluation.methods[:2] == ["policy", "greedy"]
     for row in table:
         low, high = row["delivered_fraction_interval"]
         assert low <= row["delivered_fraction"] <= high
@@ -39,15 +39,15 @@ def test_the_table_has_a_row_per_method_and_paired_differences(capsys: pytest.Ca
 
 
 def test_figures_depend_on_the_layout_alone_and_not_on_the_batch() -> None:
-    many = run_method(configured("evaluate.n_layouts=5"), "policy", ignore)
-    one = run_method(configured("evaluate.n_layouts=1", "evaluate.first_seed=1000003"), "policy", ignore)
+    many = run_method(configured("evaluation.n_layouts=5"), "policy", ignore)
+    one = run_method(configured("evaluation.n_layouts=1", "evaluation.first_seed=1000003"), "policy", ignore)
     for name, values in many.items():
         np.testing.assert_allclose(values[3], one[name][0], rtol=1e-3, atol=1e-3, equal_nan=True, err_msg=name)
 
 
 def test_the_worlds_are_told_apart_and_agree_roughly() -> None:
-    point = run_method(configured("evaluate.n_layouts=3"), "greedy", ignore)
-    flown = run_method(configured("evaluate.n_layouts=3", "world.backend=pybullet"), "greedy", ignore)
+    point = run_method(configured("evaluation.n_layouts=3"), "greedy", ignore)
+    flown = run_method(configured("evaluation.n_layouts=3", "world.backend=pybullet"), "greedy", ignore)
     assert not np.array_equal(point["energy_proxy"], flown["energy_proxy"])
     np.testing.assert_allclose(flown["delivered_fraction"], point["delivered_fraction"], atol=0.15)
 
@@ -68,7 +68,7 @@ def test_a_policy_of_another_radius_is_not_evaluated_by_accident() -> None:
 
 def test_the_shipped_checkpoint_delivers_in_pybullet() -> None:
     """Over 10 unseen layouts with 8 drones."""
-    config = configured("world.backend=pybullet", "evaluate.n_layouts=10")
+    config = configured("world.backend=pybullet", "evaluation.n_layouts=10")
     assert (config.team.n_agents, config.task.n_consumers, config.task.n_resources) == (8, 3, 2)
     figures = run_method(config, "policy", ignore)
     assert figures["delivered_fraction"].mean() >= 0.90
@@ -87,7 +87,7 @@ def test_the_shipped_checkpoint_says_where_it_comes_from() -> None:
 
 def test_losses_reach_the_policy_and_what_is_not_modelled_is_refused() -> None:
     silent, whole = (
-        run_method(configured("evaluate.n_layouts=6", f"comm.loss={loss}"), "policy", ignore) for loss in (1.0, 0.0)
+        run_method(configured("evaluation.n_layouts=6", f"comm.loss={loss}"), "policy", ignore) for loss in (1.0, 0.0)
     )
     assert not np.array_equal(silent["delivered_auc"], whole["delivered_auc"])
     for override in ("comm.latency_steps=1", "comm.bandwidth_bytes_per_s=1000"):

@@ -33,7 +33,7 @@ SMALL = [
     "policy.mlp_width=16",
     "policy.key_dim=8",
     "task.duration_s=2.0",
-    "evaluate.n_layouts=2",
+    "evaluation.n_layouts=2",
 ]
 
 

@@ -97,7 +97,7 @@ def check(config: Config) -> None:
             f"ros.agents_per_process: {config.ros.agents_per_process} makes more processes of {config.team.n_agents} "
             f"drones than one machine's DDS can hold ({MOST_PROCESSES}); raise it to {-(-config.team.n_agents // most)}"
         )
-    half_m = config.task.arena_half_m if config.task.dimensions > 2 else 0.0
+    half_m = config.arena_half_m if config.task.dimensions > 2 else 0.0
     low_m, high_m = config.world.altitude_m, config.world.altitude_m + 2 * half_m
     if not config.safety.z_min_m <= low_m <= high_m <= config.safety.z_max_m:
         raise UserError(

@@ -98,7 +98,7 @@ def _fly(options: argparse.Namespace, config: Config, overrides: list[str], cons
     try:
         for node in fleet(config, Path(options.config).resolve(), overrides, folder):
             processes.start(node)
-        with LiveLine(console, config.task.duration_s, quiet=options.json) as line:
+        with LiveLine(console, config.duration_s, quiet=options.json) as line:
             exit_code = _follow(processes, line)
     finally:
         for node, how in processes.stop():

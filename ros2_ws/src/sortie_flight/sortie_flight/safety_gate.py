@@ -67,7 +67,7 @@ class Fence:
     @classmethod
     def of(cls, config: Config) -> Fence:
         """The arena with safety.geofence_margin_m around it, between safety.z_min_m and safety.z_max_m."""
-        half_m = config.task.arena_half_m + config.safety.geofence_margin_m
+        half_m = config.arena_half_m + config.safety.geofence_margin_m
         return cls(
             np.array([-half_m, -half_m, config.safety.z_min_m]),
             np.array([half_m, half_m, config.safety.z_max_m]),

@@ -194,7 +194,7 @@ class CommRelayNode(ManagedNode):
                 each = [messages.setdefault(id(packet), packet_message(packet)) for packet in landed]
                 self._receivers[drone].publish(frame_message(tick, round_, each))
         policy = self.config.policy
-        if round_ == n_rounds(tick, policy.decision_steps, policy.hops) - 1:
+        if round_ == n_rounds(tick, policy) - 1:
             self._publish_statistics(tick)
         self._arm()
 

@@ -51,7 +51,7 @@ def tick_of(stamp: Time, dt_s: float) -> int:
 def centre_height_m(config: Config) -> float:
     """Height of the allocation problem's origin above the ground, m: it flattens to the flight altitude in 2-D."""
     flat = config.task.dimensions == 2
-    return config.world.altitude_m + (0.0 if flat else config.task.arena_half_m)
+    return config.world.altitude_m + (0.0 if flat else config.arena_half_m)
 
 
 def packet_message(packet: Packet) -> PacketMsg:

@@ -193,7 +193,7 @@ class MissionNode(Node):
         """
         record, policy = self._record, self.config.policy
         # In every round of a tick everybody may have waited for somebody.
-        patience_s = (n_rounds(0, policy.decision_steps, policy.hops) + 2) * self.config.ros.command_timeout_s
+        patience_s = (n_rounds(0, policy) + 2) * self.config.ros.command_timeout_s
         tick, heard_s = -1, time.monotonic()
 
         def over() -> bool:

@@ -215,7 +215,7 @@ class WorldNode(ManagedNode):
         now_s, patience_s = time.monotonic(), self.config.ros.command_timeout_s
         policy = self.config.policy
         # Every round may have cost the radio its patience with somebody before the first setpoint comes.
-        rounds = n_rounds(self._tick, policy.decision_steps, policy.hops)
+        rounds = n_rounds(self._tick, policy)
         behind = now_s > self._first_setpoint_s + patience_s
         if behind or now_s > self._announced_s + (rounds + 1) * patience_s:
             for drone in sorted(self._awaited()):

@@ -1,0 +1,97 @@
+"""One agent's table of kept intentions, and its form on the air: `kept_intents.KeptIntents` without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sortie_core.observation import pad
+
+if TYPE_CHECKING:
+    from sortie_core.config import Config
+    from sortie_core.packets import LocalView
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What one agent announced, and how many exchange rounds ago; shapes as in `KeptIntents`, for one agent."""
+
+    age: int
+    intent: Array
+    stock: Array
+    position: Array
+
+
+class IntentTable:
+    """What one agent knows of the others' intentions.
+
+    Args:
+        index: the agent's number.
+        config: for `policy.exchanges`, `policy.keep_decisions` and the sizes.
+    """
+
+    def __init__(self, index: int, config: Config) -> None:
+        """Begin without knowing anybody."""
+        policy = config.policy
+        self._index, self._dimensions, self._most = index, config.task.dimensions, policy.max_resources
+        self._keep_rounds = policy.keep_decisions * max(1, policy.exchanges)
+        self._entries: dict[int, _Entry] = {}
+
+    def begin(self, n_consumers: int) -> Array:
+        """Begin a decision; returns the habit, [M], what the agent itself announced last, zero before."""
+        own = self._entries.get(self._index)
+        if not self._keep_rounds:
+            self._entries = {}
+        return np.zeros(n_consumers, np.float32) if own is None else own.intent
+
+    def announce(self, attention: Array, view: LocalView) -> Array:
+        """One round later: the payload to broadcast, [M + 1] attention, then position, stock and all entries.
+
+        Args:
+            attention: [M + 1] of the agent itself.
+            view: where it is and what it carries.
+        """
+        older = {sender: _Entry(e.age + 1, e.intent, e.stock, e.position) for sender, e in self._entries.items()}
+        self._entries = {sender: entry for sender, entry in older.items() if entry.age <= self._keep_rounds}
+        position, stock = (np.asarray(each, np.float32) for each in (view.position, view.stock))
+        self._entries[self._index] = _Entry(0, attention[:-1], stock, position)
+        others = [entry for entry in self._entries.items() if entry[0] != self._index] if self._keep_rounds else []
+        told = [[np.float32(sender), np.float32(e.age), *e.position, *e.stock, *e.intent] for sender, e in others]
+        return np.concatenate([attention, position, stock, *told], dtype=np.float32)
+
+    def hear(self, payloads: dict[int, Array]) -> None:
+        """Keep the freshest entry about everybody, from what neighbours announced in this round.
+
+        Args:
+            payloads: what `announce` returned, by sender.
+        """
+        own = self._entries[self._index]
+        n_consumers, n_resources = len(own.intent), len(own.stock)
+        start = n_consumers + 1 + self._dimensions + n_resources
+        for sender, payload in sorted(payloads.items()):
+            position, stock = np.split(payload[n_consumers + 1 : start], [self._dimensions])
+            self._take(sender, _Entry(0, payload[:n_consumers], stock, position))
+            for row in payload[start:].reshape(-1, 2 + self._dimensions + n_resources + n_consumers):
+                position, stock, intent = np.split(row[2:], [self._dimensions, self._dimensions + n_resources])
+                self._take(int(row[0]), _Entry(int(row[1]), intent, stock, position))
+
+    def _take(self, about: int, entry: _Entry) -> None:
+        known = self._entries.get(about)
+        if about != self._index and (known is None or entry.age < known.age):
+            self._entries[about] = entry
+
+    def supply(self, view: LocalView) -> tuple[Array, Array]:
+        """What the others, and those closer than the agent, intend to bring to each consumer, [M, R*] each."""
+        consumers = np.asarray(view.consumers.position, np.float32)
+        mine = np.linalg.norm(consumers - np.asarray(view.position, np.float32), axis=-1)
+        supply, closer = np.zeros((2, len(consumers), self._most), np.float32)
+        for sender, entry in sorted(self._entries.items()):
+            if sender != self._index:
+                intended = entry.intent[:, None] * pad(entry.stock, self._most)
+                supply += intended
+                closer += intended * (np.linalg.norm(consumers - entry.position, axis=-1) < mine)[:, None]
+        return supply, closer

@@ -1,0 +1,106 @@
+"""What each agent remembers of the others' intentions, and passes on to those who cannot hear them.
+
+In every exchange round an agent broadcasts its whole table: for every agent it knows of, where that was, what it carried
+and what it intended, and how many rounds ago. A receiver keeps the freshest entry about each. So intentions travel as
+far as the exchanges of some decisions reach, survive lost packets, and can be summed without counting anybody twice,
+which powers of a graph shift cannot. Entries that have become too old are forgotten, and with them agents that failed.
+This project's design.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+UNKNOWN = 1 << 20
+"""An age, in rounds, beyond any other."""
+
+
+@dataclass
+class KeptIntents:
+    """Entry [b, i, j] is what i knows of j; its own, [b, i, i], is what it announced last.
+
+    Attributes:
+        age: [B, N, N] exchange rounds since j announced it; `UNKNOWN` where i knows nothing of j.
+        intent: [B, N, N, M] j's attention to each consumer.
+        stock: [B, N, N, R] j's stock then.
+        position: [B, N, N, D] where j was then, m.
+    """
+
+    age: Tensor
+    intent: Tensor
+    stock: Tensor
+    position: Tensor
+
+    @classmethod
+    def nothing(cls, stock: Tensor, position: Tensor, n_consumers: int) -> KeptIntents:
+        """Tables of agents that know nobody; [B, N, R] stock and [B, N, D] position give sizes, device and type."""
+        batch, n_agents, _ = stock.shape
+        pairs = (batch, n_agents, n_agents)
+        return cls(
+            age=torch.full(pairs, UNKNOWN, dtype=torch.int64, device=stock.device),
+            intent=stock.new_zeros(*pairs, n_consumers),
+            stock=stock.new_zeros(*pairs, stock.shape[-1]),
+            position=position.new_zeros(*pairs, position.shape[-1]),
+        )
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> KeptIntents:
+        """Tables with `function` applied to every tensor."""
+        return KeptIntents(**{name: function(value) for name, value in vars(self).items()})
+
+    def announced(self, intent: Tensor, stock: Tensor, position: Tensor, keep_rounds: int) -> KeptIntents:
+        """The tables one round later, with each agent's own entry anew: what it broadcasts.
+
+        Args:
+            intent: [B, N, M] attention.
+            stock: [B, N, R].
+            position: [B, N, D] m.
+            keep_rounds: entries older than this are forgotten.
+        """
+        itself = torch.eye(self.age.shape[-1], dtype=torch.bool, device=self.age.device)
+        older = self.age + 1
+        age = torch.where(older > keep_rounds, UNKNOWN, older).masked_fill(itself, 0)
+        new = (intent, stock, position)
+        kept = (self.intent, self.stock, self.position)
+        return KeptIntents(
+            age, *(torch.where(itself[..., None], mine[:, None], old) for mine, old in zip(new, kept, strict=True))
+        )
+
+    def heard(self, linked: Tensor) -> KeptIntents:
+        """The tables after every agent has heard those of its neighbours, [B, N, N] bool, i hears j."""
+        best = self.age
+        source = torch.arange(best.shape[-1], device=best.device)[:, None].expand_as(best)
+        for sender in range(best.shape[-1]):
+            offered = torch.where(linked[:, :, sender, None], self.age[:, sender, None, :], UNKNOWN)
+            fresher = offered < best
+            best, source = torch.where(fresher, offered, best), torch.where(fresher, sender, source)
+
+        def taken(values: Tensor) -> Tensor:
+            return values.gather(1, source[..., None].expand(*source.shape, values.shape[-1]))
+
+        return KeptIntents(best, taken(self.intent), taken(self.stock), taken(self.position))
+
+    def supply(self, distance: Tensor, consumer_position: Tensor, without: Tensor | None = None) -> Tensor:
+        """What each agent believes that others bring to each consumer.
+
+        Args:
+            distance: [B, N, M] m, from agent to consumer.
+            consumer_position: [B, M, D] m.
+            without: [B, N, N] bool, entries that do not count; None for all to count.
+
+        Returns:
+            [B, N, 2, M, R] of all others, and of those closer to the consumer than the agent.
+        """
+        counts = (self.age < UNKNOWN) & ~torch.eye(self.age.shape[-1], dtype=torch.bool, device=self.age.device)
+        if without is not None:
+            counts = counts & ~without
+        intent = self.intent * counts[..., None]
+        theirs = (self.position[..., None, :] - consumer_position[:, None, None]).norm(dim=-1)
+        weights = torch.stack([intent, intent * (theirs < distance[:, :, None])], 2)
+        return torch.einsum("bisjm,bijr->bismr", weights, self.stock)

@@ -1,0 +1,172 @@
+"""What training and evaluation ask of a policy's network, LGTC or another; a network of one's own derives from it.
+
+A decision is split where recurrence begins: `perceive` does not read the state, so that training runs it on all
+decisions of a rollout at once, and only `remember` goes step by step.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from sortie_core.config import UserError
+from sortie_policy.kept_intents import UNKNOWN, KeptIntents
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sortie_core.config import Config
+    from sortie_core.observation import Observation
+
+NETWORKS = {
+    "lgtc": "sortie_policy.actor_critic:LGTCPolicy",
+    "mlp": "sortie_policy.baseline_networks:MLPPolicy",
+    "attention": "sortie_policy.baseline_networks:AttentionPolicy",
+}
+"""Values of `policy.network`, beside ``package.module:Class``."""
+
+
+@dataclass
+class Recalled:
+    """What the tables of kept intentions gave to one decision; recorded, since training does not look behind it.
+
+    Attributes:
+        supply: [B, E + 1, N, 2, M, R*] what those who are not heard themselves intend to bring, before the first and
+            after each of the E exchanges: of all, and of those closer to the consumer.
+        habit: [B, N, M] what the agent itself announced last.
+    """
+
+    supply: Tensor
+    habit: Tensor
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Recalled:
+        """With `function` applied to every tensor."""
+        return Recalled(function(self.supply), function(self.habit))
+
+
+@dataclass
+class Memory:
+    """What agents carry from one decision to the next.
+
+    Attributes:
+        state: [B, N, F] of the recurrent cell.
+        kept: the others' intentions.
+    """
+
+    state: Tensor
+    kept: KeptIntents
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Memory:
+        """With `function` applied to every tensor."""
+        return Memory(function(self.state), self.kept.map(function))
+
+    def cleared(self, where: Tensor) -> Memory:
+        """Without memory in the environments of the mask [B] bool."""
+        kept = self.kept.map(lambda values: values)
+        kept.age = torch.where(where[:, None, None], torch.full_like(kept.age, UNKNOWN), kept.age)
+        kept.intent = torch.where(where[:, None, None, None], 0.0, kept.intent)
+        return Memory(torch.where(where[:, None, None], 0.0, self.state), kept)
+
+
+@dataclass
+class Deliberation:
+    """The outcome of one decision of a batch of teams.
+
+    Attributes:
+        state: [B, N, F] next state of the cells.
+        attention: [B, N, M + 1] the final Xi.
+        log_choice: [B, N, M + 1] log probability of choosing each consumer or "wait".
+        correction: [B, N, D] mean of the velocity correction before its tanh.
+        value: [B, N] value of each agent; [B, N, R*] with one objective per resource kind.
+        support: [B, N, N] row-stochastic, who shares reward and value with whom.
+    """
+
+    state: Tensor
+    attention: Tensor
+    log_choice: Tensor
+    correction: Tensor
+    value: Tensor
+    support: Tensor
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Deliberation:
+        """With `function` applied to every tensor."""
+        return Deliberation(**{name: function(value) for name, value in vars(self).items()})
+
+
+class TeamPolicy(nn.Module):
+    """A network shared by all agents; its constructor takes the configuration.
+
+    Attributes:
+        hidden: F, features of the state; 0 without recurrence.
+        log_std: [D] of the velocity correction's distribution.
+    """
+
+    hidden: int
+    log_std: nn.Parameter
+
+    def perceive(
+        self, seen: Observation, adjacency: Tensor, kept: KeptIntents | None, recalled: Recalled | None = None
+    ) -> tuple[Any, Recalled, KeptIntents | None]:
+        """All of a decision that does not depend on the state.
+
+        Args:
+            seen: observations of B teams.
+            adjacency: [B, N, N] bool, who hears whom; or [B, rounds, N, N] by round, from `rounds.draw_rounds`.
+            kept: the tables of kept intentions; None where `recalled` says what they gave.
+            recalled: recorded when the decision was made.
+
+        Returns:
+            What `remember` and `outcome` need: an object of tensors with a method `map`; what the tables gave; and
+            the new tables (None without `kept`).
+        """
+        raise NotImplementedError
+
+    def remember(self, perception: Any, state: Tensor) -> Tensor:
+        """The state [B, N, F] advanced by one decision."""
+        return state
+
+    def outcome(self, perception: Any, new_state: Tensor) -> Deliberation:
+        """Action and value at an advanced state [B, N, F]."""
+        raise NotImplementedError
+
+    def forward(self, seen: Observation, adjacency: Tensor, memory: Memory) -> tuple[Deliberation, Memory, Recalled]:
+        """One decision of every agent."""
+        perception, recalled, kept = self.perceive(seen, adjacency, memory.kept)
+        out = self.outcome(perception, self.remember(perception, memory.state))
+        return out, Memory(out.state, kept or memory.kept), recalled
+
+    def initial_memory(self, seen: Observation) -> Memory:
+        """Of agents that begin: no state, nobody known."""
+        batch, n_agents, _ = seen.position.shape
+        state = seen.position.new_zeros(batch, n_agents, self.hidden)
+        return Memory(state, KeptIntents.nothing(seen.stock, seen.position, seen.need.shape[1]))
+
+    def set_temperature(self, temperature: float) -> None:
+        """Of the attention, as the schedule has it; without effect where the network has none."""
+
+    def contraction_rate(self) -> float:
+        """The contraction rate c of the recurrent cell, 1/s; NaN where the network has no such thing."""
+        return float("nan")
+
+
+def make_policy(config: Config) -> TeamPolicy:
+    """The network that `policy.network` names, with fresh weights.
+
+    Raises:
+        UserError: it cannot be imported or is no `TeamPolicy`.
+    """
+    name = config.policy.network
+    module, colon, attribute = NETWORKS.get(name, name).partition(":")
+    if not colon:
+        raise UserError(f"policy.network: {name!r} is none of {', '.join(NETWORKS)}, nor package.module:Class")
+    try:
+        network = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"policy.network: {name!r} cannot be imported ({error})") from None
+    if not (isinstance(network, type) and issubclass(network, TeamPolicy)):
+        raise UserError(f"policy.network: {name!r} is no sortie_policy.team_policy.TeamPolicy; derive it from that")
+    return network(config)

@@ -1,0 +1,66 @@
+"""A trained policy that leads teams in an evaluation, all agents in one batched pass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sortie_core.comm_graph import adjacency
+from sortie_core.config import UserError
+from sortie_core.observation import observe
+from sortie_policy.checkpoint import check_compatible, load_metadata, load_weights
+from sortie_policy.rounds import draw_rounds
+from sortie_policy.team_policy import Memory, make_policy
+from sortie_train.radio_load import deliberation_bytes
+
+if TYPE_CHECKING:
+    from sortie_core.config import Config
+    from sortie_core.state import WorldState
+
+
+class PolicyTeam:
+    """The policy of `policy.checkpoint`.
+
+    Args:
+        config: a whole configuration.
+
+    Attributes:
+        config: of the missions, with what the policy's training has fixed.
+        bytes_sent: [B] by all agents of a team so far, without beacons.
+
+    Raises:
+        UserError: the checkpoint is missing, broken, or of another configuration.
+    """
+
+    def __init__(self, config: Config) -> None:
+        path = config.policy.checkpoint
+        self.config = check_compatible(load_metadata(path), config, path)
+        self.policy = make_policy(self.config).eval()
+        weights = {name: torch.as_tensor(value) for name, value in load_weights(path).items()}
+        try:
+            self.policy.load_state_dict(weights)
+        except RuntimeError as error:
+            raise UserError(f"checkpoint {path} does not fit its own configuration ({error}); train again") from None
+        self.bytes_sent = np.zeros(1)
+        self._memory: Memory | None = None
+        self._random = torch.Generator().manual_seed(config.seed)
+
+    @torch.no_grad()
+    def choose(self, state: WorldState) -> tuple[np.ndarray, np.ndarray]:
+        """Chosen consumers [B, N] int and velocity corrections [B, N, D] in [-1, 1]."""
+        state = state.map(torch.as_tensor)
+        seen, sizes, comm = observe(state, self.config), self.config.policy, self.config.comm
+        linked = adjacency(state.position, state.alive, comm.radius_m)
+        if comm.loss:
+            linked = draw_rounds(linked, sizes.hops, sizes.exchanges, comm.loss, self._random)
+        memory = self._memory or self.policy.initial_memory(seen)
+        self.bytes_sent = self.bytes_sent + deliberation_bytes(state, linked, memory.kept, self.config).numpy()
+        out, self._memory, _ = self.policy(seen, linked, memory)
+        if sizes.deterministic:
+            choice = out.log_choice.argmax(-1)
+        else:
+            flat = out.log_choice.exp().flatten(0, 1)
+            choice = torch.multinomial(flat, 1, generator=self._random).view(out.log_choice.shape[:2])
+        return choice.numpy(), torch.tanh(out.correction).numpy()
