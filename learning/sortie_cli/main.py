@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ Overrides = Annotated[
     typer.Argument(metavar="[SECTION.KEY=VALUE]", help="Keys to change for this run, e.g. team.n_agents=12."),
 ]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="New folder for the run; default runs/<UTC time>.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out DIR.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
@@ -63,7 +65,7 @@ def train(
     config: ConfigFile,
     overrides: Overrides = None,
     out: Out = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out DIR.")] = False,
+    resume: Resume = False,
 ) -> None:
     """Train a policy in the batched point world."""
     loaded = _load(config, overrides)
@@ -76,12 +78,54 @@ def train(
 
 
 @app.command()
-def evaluate(config: ConfigFile, overrides: Overrides = None, json: Json = False) -> None:
-    """Compare the trained policy with the other methods on the same layouts."""
+def evaluate(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    out: Out = None,
+    resume: Resume = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that fly at the same time.")] = 1,
+    json: Json = False,
+) -> None:
+    """Compare all methods on the same unseen layouts."""
     loaded = _load(config, overrides)
+    from sortie_cli.run_folder import create_run_folder, open_run_folder
     from sortie_train.evaluate import evaluate as evaluate_methods
+    from sortie_train.flights import plan
 
-    evaluate_methods(loaded, json)
+    flights = plan(loaded)  # refuses what cannot be flown, before there is a folder
+    evaluate_methods(loaded, flights, open_run_folder(out) if resume else create_run_folder(out), jobs, json)
+
+
+@app.command()
+def sweep(
+    config: ConfigFile,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="New folder for the sweep.")],
+    overrides: Overrides = None,
+    resume: Resume = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings at the same time.")] = 2,
+) -> None:
+    """Train every learned method of the evaluation by every training seed."""
+    loaded = _load(config, overrides)
+    from sortie_cli.run_folder import create_run_folder, open_run_folder
+    from sortie_train.sweep import plan_trainings
+    from sortie_train.sweep import sweep as train_all
+
+    if resume:
+        open_run_folder(out)
+    trainings = plan_trainings(loaded, out)
+    if not resume:
+        create_run_folder(out)
+    failed = train_all(trainings, jobs)
+    for training in failed:
+        print(f"sortie: {training.folder} failed: {training.last_words} (see train.log there)", file=sys.stderr)
+    again = [str(config), *(overrides or [])]
+    if failed:
+        command = shlex.join(["sortie", "sweep", *again, "--out", str(out), "--resume"])
+        print(f"sortie: {len(failed)} of {len(trainings)} trainings failed; again: {command}", file=sys.stderr)
+        raise typer.Exit(1)
+    seeds = [] if loaded.evaluation.train_seeds else [f"evaluation.train_seeds=[{loaded.seed}]"]
+    checkpoints = f"evaluation.checkpoints={out}/{{method}}-{{seed}}/policy.ckpt"
+    print(shlex.join(["sortie", "evaluate", *again, *seeds, checkpoints]))
 
 
 @app.command()
@@ -113,6 +157,7 @@ def _load(config: Path, overrides: list[str] | None) -> Config:
 
 def main() -> None:
     """Run the command line; bad input ends with one line on stderr and exit code 2."""
+    sys.path.append(os.getcwd())  # where classes that a configuration names may lie
     try:
         code = app(args=sys.argv[1:] or ["--help"], prog_name="sortie", standalone_mode=False)
     except KeyboardInterrupt:

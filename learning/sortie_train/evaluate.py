@@ -21,7 +21,7 @@ from sortie_train.intervals import Bootstrap
 from sortie_train.play import fly
 from sortie_train.plots import plot
 from sortie_train.policy_team import PolicyTeam
-from sortie_train.processes import follow_parent, kill
+from sortie_train.processes import follow_parent, kill, one_thread_each
 from sortie_train.results import as_csv, keep, recall, result_path, write
 from sortie_train.table import Contest, tables
 
@@ -113,6 +113,7 @@ def _fly_all(flights: list[Flight], out: Path, jobs: int, console: Console) -> N
 
 def _fly_beside_each_other(flights: list[Flight], out: Path, jobs: int) -> Iterator[Flight]:
     """Flights as they end."""
+    one_thread_each()
     spawning = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(jobs, len(flights)), spawning, initializer=_begin_worker) as pool:
         # The longest first, so that none of them is left alone at the end.

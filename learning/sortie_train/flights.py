@@ -111,7 +111,10 @@ def _sources(config: Config, method: str) -> Iterator[tuple[int | None, dict[str
     else:
         for seed in evaluation.train_seeds:
             path = evaluation.checkpoints.replace("{method}", method).replace("{seed}", str(seed))
-            _check_checkpoint(config, method, seed, path)
+            try:
+                _check_checkpoint(config, method, seed, path)
+            except UserError as error:
+                raise UserError(f"evaluation.checkpoints: {error}") from None
             yield seed, {"policy.checkpoint": path}
 
 
@@ -125,8 +128,8 @@ def _check_checkpoint(config: Config, method: str, seed: int | None, path: str) 
         trained = _look_up(metadata["config"], key)
         if trained is not None and trained != value:
             raise UserError(
-                f"checkpoint {path} was trained with {key}={trained}, but {method} is {key}={value}; "
-                "mend evaluation.checkpoints or evaluation.learned, or train it again"
+                f"checkpoint {path} was trained with {key}={trained}, but {method} asks for {key}={value}; "
+                "name another, or train it again"
             )
 
 

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 
+def one_thread_each() -> None:
+    """Let processes started from now on run their linear algebra on one thread: it is they that run in parallel."""
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+
+
 def follow_parent() -> None:
     """Let this process and all that it starts end with its parent, however that ends.
 

@@ -151,11 +151,12 @@ def _constructor(method: str) -> Callable[[Config], Any]:
     if ":" not in method:
         if method not in REFERENCES:
             close = difflib.get_close_matches(method, REFERENCES, n=1)
-            hint = f"; did you mean {close[0]}?" if close else f", {', '.join(REFERENCES)}, nor package.module:Class"
-            raise UserError(f"evaluation.methods: {method} is none of evaluation.learned{hint}")
+            hint = f"did you mean {close[0]}?" if close else f"references are {', '.join(REFERENCES)}"
+            raise UserError(f"evaluation.methods: {method} is neither in evaluation.learned nor a reference; {hint}")
         return REFERENCES[method]
     module, _, name = method.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"evaluation.methods: {method} cannot be imported ({error})") from None
+    except Exception as error:  # whatever a user's module may raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"evaluation.methods: {method} cannot be imported ({reason})") from None
