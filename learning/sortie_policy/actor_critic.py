@@ -160,7 +160,9 @@ class LGTCPolicy(TeamPolicy):
         filters = [comm_graph.support(linked if self.graph_filter else linked & False) for linked in feature_rounds]
         mixed = self.mix(shift_taps(filters, psi, self.hops))
         distance = (seen.consumer_position[:, None] - seen.position[:, :, None]).norm(dim=-1)
-        tables = _Tables(seen, distance, kept, recalled, self.keep_rounds)
+        need = seen.need[:, None]
+        worth = observation.worth(seen.stock[:, :, None], need, distance, self.max_speed_mps)
+        tables = _Tables(seen, worth, kept, recalled, self.keep_rounds, self.max_speed_mps)
 
         pair = observation.pair_features(seen, *tables.supply(None), tables.habit, self.max_speed_mps)
         log_attention = self.attend(mixed, embedding, pair, seen.consumer_mask)
@@ -168,9 +170,9 @@ class LGTCPolicy(TeamPolicy):
         for linked in intent_rounds[: self.exchanges]:
             attention = log_attention.exp()
             tables.exchange(attention, linked)
-            fresh = intended_supply(linked, attention, seen.stock, distance)
-            supply, closer = (far + near for far, near in zip(tables.supply(linked), fresh, strict=True))
-            pair = observation.pair_features(seen, supply, closer, tables.habit, self.max_speed_mps)
+            fresh = intended_supply(linked, attention, seen.stock, worth)
+            supply, stronger = (far + near for far, near in zip(tables.supply(linked), fresh, strict=True))
+            pair = observation.pair_features(seen, supply, stronger, tables.habit, self.max_speed_mps)
             log_attention = self.attend(mixed, embedding, pair, seen.consumer_mask)
 
         weights = attention if self.cluster_mask else torch.ones_like(attention)
@@ -224,16 +226,18 @@ class _Tables:
     def __init__(
         self,
         seen: observation.Observation,
-        distance: Tensor,
+        worth: Tensor,
         kept: KeptIntents | None,
         recalled: Recalled | None,
         keep_rounds: int,
+        max_speed_mps: float,
     ) -> None:
-        self.kept, self._seen, self._distance, self._keep_rounds = kept, seen, distance, keep_rounds
+        self.kept, self._seen, self._worth = kept, seen, worth
+        self._keep_rounds, self._max_speed_mps = keep_rounds, max_speed_mps
         self._replayed = list(recalled.supply.unbind(1)) if recalled else []
         self._recorded: list[Tensor] = []
         if kept is not None:
-            itself = torch.arange(distance.shape[1], device=distance.device)
+            itself = torch.arange(worth.shape[1], device=worth.device)
             self.habit = kept.intent[:, itself, itself]
         elif recalled is not None:
             self.habit = recalled.habit
@@ -246,11 +250,11 @@ class _Tables:
             self.kept = told.heard(linked) if self._keep_rounds else told
 
     def supply(self, heard: Tensor | None) -> tuple[Tensor, Tensor]:
-        """[B, N, M, R*] of all agents but those heard themselves, [B, N, N] bool, and of those closer."""
+        """[B, N, M, R*] of all agents but those heard themselves, [B, N, N] bool, and of the stronger ones."""
         if self.kept is None:
             supply = self._replayed[len(self._recorded)]
         else:
-            supply = self.kept.supply(self._distance, self._seen.consumer_position, heard)
+            supply = self.kept.supply(self._seen, self._worth, self._max_speed_mps, heard)
         self._recorded.append(supply)
         return supply[:, :, 0], supply[:, :, 1]
 

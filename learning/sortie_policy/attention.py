@@ -109,19 +109,19 @@ def cluster_support(adjacency: Tensor, attention: Tensor) -> Tensor:
     return weight / weight.sum(-1, keepdim=True)
 
 
-def intended_supply(adjacency: Tensor, attention: Tensor, stock: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
+def intended_supply(adjacency: Tensor, attention: Tensor, stock: Tensor, worth: Tensor) -> tuple[Tensor, Tensor]:
     """What the neighbours of each agent intend to bring to each consumer, as sums.
 
     Args:
         adjacency: [B, N, N] bool, i hears j.
         attention: [B, N, M + 1] Xi.
         stock: [B, N, R].
-        distance: [B, N, M] from agent to consumer, any unit.
+        worth: [B, N, M] of each agent's visit to each consumer, any unit.
 
     Returns:
-        supply [B, N, M, R] of all neighbours, and of those closer to m than i.
+        supply [B, N, M, R] of all neighbours, and of those whose visit to m is worth more than that of i.
     """
     intent = attention[..., :-1, None] * stock[..., None, :]
     linked = adjacency.to(stock.dtype)
-    closer = linked[..., None] * (distance[:, None] < distance[:, :, None])
-    return torch.einsum("bij,bjmr->bimr", linked, intent), torch.einsum("bijm,bjmr->bimr", closer, intent)
+    stronger = linked[..., None] * (worth[:, None] > worth[:, :, None])
+    return torch.einsum("bij,bjmr->bimr", linked, intent), torch.einsum("bijm,bjmr->bimr", stronger, intent)

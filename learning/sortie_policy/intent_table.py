@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sortie_core.observation import pad
+from sortie_core.observation import pad, worth
 
 if TYPE_CHECKING:
     from sortie_core.config import Config
+    from sortie_core.observation import Observation
     from sortie_core.packets import LocalView
 
 Array = np.ndarray
@@ -38,6 +39,7 @@ class IntentTable:
         """Begin without knowing anybody."""
         policy = config.policy
         self._index, self._dimensions, self._most = index, config.task.dimensions, policy.max_resources
+        self._max_speed_mps = config.world.max_speed_mps
         self._keep_rounds = policy.keep_decisions * max(1, policy.exchanges)
         self._entries: dict[int, _Entry] = {}
 
@@ -84,14 +86,23 @@ class IntentTable:
         if about != self._index and (known is None or entry.age < known.age):
             self._entries[about] = entry
 
-    def supply(self, view: LocalView) -> tuple[Array, Array]:
-        """What the others, and those closer than the agent, intend to bring to each consumer, [M, R*] each."""
-        consumers = np.asarray(view.consumers.position, np.float32)
-        mine = np.linalg.norm(consumers - np.asarray(view.position, np.float32), axis=-1)
-        supply, closer = np.zeros((2, len(consumers), self._most), np.float32)
+    def supply(self, seen: Observation) -> tuple[Array, Array]:
+        """What the others intend to bring to each consumer, and those whose visit is worth more, [M, R*] each.
+
+        Args:
+            seen: the agent's observation, B = N = 1.
+        """
+        mine = self._worth(seen, seen.stock[0, 0], seen.position[0, 0])
+        supply, stronger = np.zeros((2, *seen.need[0].shape), np.float32)
         for sender, entry in sorted(self._entries.items()):
             if sender != self._index:
-                intended = entry.intent[:, None] * pad(entry.stock, self._most)
+                stock = pad(entry.stock, self._most)
+                intended = entry.intent[:, None] * stock
                 supply += intended
-                closer += intended * (np.linalg.norm(consumers - entry.position, axis=-1) < mine)[:, None]
-        return supply, closer
+                stronger += intended * (self._worth(seen, stock, entry.position) > mine)[:, None]
+        return supply, stronger
+
+    def _worth(self, seen: Observation, stock: Array, position: Array) -> Array:
+        """[M] of a visit by an agent with this stock [R*] from this position [D]."""
+        distance = np.linalg.norm(seen.consumer_position[0] - position, axis=-1)
+        return worth(stock, seen.need[0], distance, self._max_speed_mps)

@@ -15,8 +15,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from sortie_core import observation
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from sortie_core.observation import Observation
 
 UNKNOWN = 1 << 20
 """An age, in rounds, beyond any other."""
@@ -86,21 +90,23 @@ class KeptIntents:
 
         return KeptIntents(best, taken(self.intent), taken(self.stock), taken(self.position))
 
-    def supply(self, distance: Tensor, consumer_position: Tensor, without: Tensor | None = None) -> Tensor:
+    def supply(self, seen: Observation, worth: Tensor, max_speed_mps: float, without: Tensor | None = None) -> Tensor:
         """What each agent believes that others bring to each consumer.
 
         Args:
-            distance: [B, N, M] m, from agent to consumer.
-            consumer_position: [B, M, D] m.
+            seen: what is needed, and where.
+            worth: [B, N, M] of the agents' own visits, see `observation.worth`.
+            max_speed_mps: for the worth of the others' visits, m/s.
             without: [B, N, N] bool, entries that do not count; None for all to count.
 
         Returns:
-            [B, N, 2, M, R] of all others, and of those closer to the consumer than the agent.
+            [B, N, 2, M, R*] of all others, and of those whose visit is worth more than the agent's own.
         """
         counts = (self.age < UNKNOWN) & ~torch.eye(self.age.shape[-1], dtype=torch.bool, device=self.age.device)
         if without is not None:
             counts = counts & ~without
         intent = self.intent * counts[..., None]
-        theirs = (self.position[..., None, :] - consumer_position[:, None, None]).norm(dim=-1)
-        weights = torch.stack([intent, intent * (theirs < distance[:, :, None])], 2)
+        distance = (self.position[..., None, :] - seen.consumer_position[:, None, None]).norm(dim=-1)
+        theirs = observation.worth(self.stock[..., None, :], seen.need[:, None, None], distance, max_speed_mps)
+        weights = torch.stack([intent, intent * (theirs > worth[:, :, None])], 2)
         return torch.einsum("bisjm,bijr->bismr", weights, self.stock)

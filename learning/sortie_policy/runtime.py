@@ -152,9 +152,9 @@ class AgentRuntime:
         habit = self._table.begin(len(embedding[0]))
 
         def attend() -> tuple[Array, Array]:
-            supply, closer = self._table.supply(view)
+            supply, stronger = self._table.supply(seen)
             pair = pair_features(
-                seen, supply[None, None], closer[None, None], habit[None, None], self.config.world.max_speed_mps
+                seen, supply[None, None], stronger[None, None], habit[None, None], self.config.world.max_speed_mps
             )
             return pair, stages.attend(mixed, embedding, pair, seen.consumer_mask)
 

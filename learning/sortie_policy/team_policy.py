@@ -36,7 +36,7 @@ class Recalled:
 
     Attributes:
         supply: [B, E + 1, N, 2, M, R*] what those who are not heard themselves intend to bring, before the first and
-            after each of the E exchanges: of all, and of those closer to the consumer.
+            after each of the E exchanges: of all, and of those whose visit is worth more.
         habit: [B, N, M] what the agent itself announced last.
     """
 

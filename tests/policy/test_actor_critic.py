@@ -124,12 +124,12 @@ def test_only_neighbours_are_heard(policy: LGTCPolicy, scene: tuple) -> None:
 def test_intended_supply_counts_instead_of_averaging() -> None:
     stock = torch.tensor([[[1.0], [2.0], [4.0]]])
     attention = torch.tensor([[[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]])
-    distance = torch.tensor([[[3.0, 1.0], [1.0, 1.0], [2.0, 1.0]]])
+    worth = torch.tensor([[[1.0, 1.0], [3.0, 1.0], [2.0, 1.0]]])
     linked = torch.tensor([[[False, True, True], [True, False, False], [True, False, False]]])
-    supply, closer = intended_supply(linked, attention, stock, distance)
+    supply, stronger = intended_supply(linked, attention, stock, worth)
     assert supply[0, :, :, 0].tolist() == [[5.0, 1.0], [1.0, 0.0], [1.0, 0.0]]
-    # Agent 0 is the farthest from consumer 0: both neighbours are closer; nobody is strictly closer to consumer 1.
-    assert closer[0, :, :, 0].tolist() == [[5.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
+    # Agent 0 is worth the least at consumer 0, where both neighbours are stronger; at consumer 1 nobody is.
+    assert stronger[0, :, :, 0].tolist() == [[5.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
 
 
 def converge(policy: LGTCPolicy, support: torch.Tensor, inputs: torch.Tensor, state: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from sortie_core import observation
+from sortie_core.observation import Observation
 from sortie_policy.kept_intents import UNKNOWN, KeptIntents
 
 N, M = 4, 2
@@ -32,16 +34,20 @@ def test_everybody_known_counts_once_and_oneself_not() -> None:
     for _ in range(6):
         kept = kept.announced(intent, stock, position, keep_rounds=10).heard(CHAIN[None])
     consumers = torch.tensor([[[0.0, 0.0], [3.0, 0.0]]])
+    need = torch.full((1, M, 1), 0.5)
+    unread = dict.fromkeys(Observation.__annotations__)
+    seen = Observation(**(unread | {"consumer_position": consumers, "need": need}))
     distance = (consumers[:, None] - position[:, :, None]).norm(dim=-1)
-    supply = kept.supply(distance, consumers)
+    mine = observation.worth(stock[:, :, None], need[:, None], distance, 2.0)
+    supply = kept.supply(seen, mine, 2.0)
     brought = intent[0, :, :, None] * stock[0, :, None, :]
     for agent in range(N):
         others = [other for other in range(N) if other != agent]
         torch.testing.assert_close(supply[0, agent, 0], brought[others].sum(0))
-        closer = sum(brought[other, 0] for other in others if other < agent)
-        torch.testing.assert_close(supply[0, agent, 1, 0], closer + torch.zeros(1))
-    heard = CHAIN[None]
-    torch.testing.assert_close(kept.supply(distance, consumers, heard)[0, 0, 0], brought[2:].sum(0))
+        # All could bring the same, so that those nearer to consumer 0, at agent 0, are worth more there.
+        stronger = sum((brought[other, 0] for other in others if other < agent), torch.zeros(1))
+        torch.testing.assert_close(supply[0, agent, 1, 0], stronger)
+    torch.testing.assert_close(kept.supply(seen, mine, 2.0, CHAIN[None])[0, 0, 0], brought[2:].sum(0))
 
 
 def test_who_falls_silent_is_forgotten() -> None:
