@@ -103,9 +103,12 @@ def _fly_all(flights: list[Flight], out: Path, jobs: int, console: Console) -> N
         if jobs == 1 or len(flights) < 2:
             torch.set_num_threads(1)
             for flight in flights:
+
+                def advance(count: int, flight: Flight = flight) -> None:
+                    progress.advance(bar, count / flight.config.evaluation.n_layouts * _effort(flight))
+
                 progress.update(bar, description=flight.name)
-                per_mission = _effort(flight) / flight.config.evaluation.n_layouts
-                _fly_one(flight, out, lambda count, each=per_mission: progress.advance(bar, count * each))
+                _fly_one(flight, out, advance)
         else:
             for done, flight in enumerate(_fly_beside_each_other(flights, out, jobs), start=1):
                 progress.update(bar, description=f"{done} of {len(flights)} flights", advance=_effort(flight))

@@ -156,7 +156,7 @@ class _Crew:
         process.start()
         self.running[training] = process
         self._began_s[training] = time.monotonic()
-        self._bars[training] = self._progress.add_task(training.name, total=1.0, completed=training.share)
+        self._bars[training] = self._progress.add_task(training.name, total=1.0)
 
     def look(self) -> None:
         """Wait a little, show how far they are, and let go of those that ended."""

@@ -94,7 +94,10 @@ class ReferenceTeam:
 
     def __init__(self, method: str, config: Config) -> None:
         self.config, self._method = config, method
-        self._reference = _constructor(method)(config)
+        try:
+            self._reference = _constructor(method)(config)
+        except TypeError as error:
+            raise UserError(f"evaluation.methods: {method} cannot be made of a configuration ({error})") from None
         if not callable(getattr(self._reference, "choose", None)):
             raise UserError(f"evaluation.methods: {method} has no method choose(state)")
         self._n_missions = 0

@@ -1,95 +1,288 @@
-"""Evaluation: the same layouts for all methods, honest intervals, and what the shipped checkpoint reaches."""
+"""Evaluation: the table as a program reads it, the same figures for anybody, and a kill costs nothing but time."""
 
 from __future__ import annotations
 
+import csv
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 import pytest
 
 from sortie_core.config import Config, UserError, content_hash, load_config
 from sortie_policy.checkpoint import load_metadata
-from sortie_train.evaluate import evaluate, interval, rows, run_method
+from sortie_train.evaluate import evaluate, fly_policy
+from sortie_train.flights import plan
+from sortie_train.results import result_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PROJECT = Path(__file__).parents[2]
+CONTRACT = {
+    "suite", "method", "n_agents", "n_train_seeds", "n_layouts", "delivered_auc_mean", "delivered_auc_ci95",
+    "delivered_mean", "delivered_ci95", "std_over_seeds", "return_mean", "time_to_90_s", "collisions_per_agent_min",
+    "bytes_per_agent_s", "backend", "deliverable_mean", "reached_90", "min_separation_m", "energy_proxy",
+}  # fmt: skip
+LAYOUTS = 6
 
 
-def configured(*overrides: str) -> Config:
-    shipped = f"policy.checkpoint={PROJECT / 'configs/checkpoints/delivery.ckpt'}"
-    return load_config(PROJECT / "configs" / "delivery.yaml", [shipped, "world.backend=point", *overrides])
+@pytest.fixture
+def compared(configured: Callable[..., Config], fresh_policies: str) -> Callable[..., Config]:
+    """Two trained methods by two seeds and two references, in two suites, the one of which in two team sizes."""
+
+    def load(*overrides: str) -> Config:
+        return configured(
+            f"evaluation.checkpoints={fresh_policies}",
+            "evaluation.learned={lgtc: {}, lgtc_alone: {policy.exchanges: 0}}",
+            "evaluation.methods=[lgtc, lgtc_alone, greedy, value_greedy]",
+            "evaluation.train_seeds=[1, 2]",
+            "evaluation.n_agents=[3, 4]",
+            "evaluation.suites={scarce: {}, open: {team.n_agents: 5, task.n_resources: 2, comm.radius_m: 3.5}}",
+            *overrides,
+        )
+
+    return load
+
+
+def flown(config: Config, out: Path, jobs: int = 1) -> list[dict[str, Any]]:
+    return evaluate(config, plan(config), out, jobs)
 
 
 def ignore(_: int) -> None:
     """Take no notice of progress."""
 
 
-def test_the_table_has_a_row_per_method_and_paired_differences(capsys: pytest.CaptureFixture[str]) -> None:
-    config = configured("evaluation.n_layouts=12")
-    table = evaluate(config, as_json=True)
-    assert json.loads(capsys.readouterr().out) == table
-    assert [row["method"] for row in table] == config.evaluation.methods
-    assert config.evaluation.methods[:2] == ["policy", "greedy"]
+def test_the_rows_keep_what_was_promised_and_can_be_computed_again_from_the_single_missions(
+    compared: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = compared()
+    table = evaluate(config, plan(config), tmp_path / "run", as_json=True)
+    printed = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert printed == table == json.loads((tmp_path / "run" / "rows.json").read_text(encoding="utf-8"))
+    methods = ["lgtc", "lgtc_alone", "greedy", "value_greedy", "best_reference"]
+    places = [("scarce", 3), ("scarce", 4), ("open", 5)]
+    assert [(row["suite"], row["n_agents"], row["method"]) for row in table] == [
+        (*place, method) for place in places for method in methods
+    ]
+    with (tmp_path / "run" / "layouts.csv").open(encoding="utf-8") as file:
+        missions = list(csv.DictReader(file))
+    assert len(missions) == 3 * (2 + 2 + 1 + 1) * LAYOUTS
     for row in table:
-        low, high = row["delivered_fraction_interval"]
-        assert low <= row["delivered_fraction"] <= high
-        assert row["n_layouts"] == 12
-    difference = table[0]["delivered_auc"] - table[1]["delivered_auc"]
-    assert table[1]["policy_minus_this_delivered_auc"] == pytest.approx(difference, abs=1e-6)
+        assert row.keys() >= CONTRACT
+        assert (row["n_layouts"], row["backend"]) == (LAYOUTS, "point")
+        check_row(row, missions)
 
 
-def test_figures_depend_on_the_layout_alone_and_not_on_the_batch() -> None:
-    many = run_method(configured("evaluation.n_layouts=5"), "policy", ignore)
-    one = run_method(configured("evaluation.n_layouts=1", "evaluation.first_seed=1000003"), "policy", ignore)
-    for name, values in many.items():
-        np.testing.assert_allclose(values[3], one[name][0], rtol=1e-3, atol=1e-3, equal_nan=True, err_msg=name)
+def check_row(row: dict[str, Any], missions: list[dict[str, str]]) -> None:
+    """A row against the figures of the single missions."""
+
+    def figures(method: str, figure: str) -> np.ndarray:
+        """[S, L]."""
+        own = [each for each in missions if (each["suite"], each["n_agents"]) == (row["suite"], str(row["n_agents"]))]
+        values = [float(each[figure] or "nan") for each in own if each["method"] == method]
+        return np.array(values).reshape(-1, LAYOUTS)
+
+    references = ["greedy", "value_greedy"]
+    if row["method"] == "best_reference":
+        best = np.max([figures(method, "delivered_auc") for method in references], axis=0)
+        assert row["delivered_auc_mean"] == pytest.approx(best.mean())
+        best = np.max([figures(method, "delivered_fraction") for method in references], axis=0)
+        assert row["delivered_mean"] == pytest.approx(best.mean())
+        return
+    headline = figures(row["method"], "delivered_auc")
+    learned = row["method"] not in references
+    assert row["n_train_seeds"] == (2 if learned else 0)
+    assert row["delivered_auc_mean"] == pytest.approx(headline.mean())
+    assert row["std_over_seeds"] == (pytest.approx(headline.mean(axis=1).std(ddof=1)) if learned else None)
+    for name in ("delivered_auc", "delivered"):
+        low, high = row[f"{name}_ci95"]
+        assert low <= row[f"{name}_mean"] <= high
+    reached = figures(row["method"], "time_to_90_s")
+    assert row["reached_90"] == np.isfinite(reached).mean()
+    assert row["time_to_90_s"] == (pytest.approx(np.nanmean(reached)) if row["reached_90"] else None)
+    assert row["collisions_per_agent_min"] == pytest.approx(
+        figures(row["method"], "collisions_per_agent_minute").mean()
+    )
+    for key in ("return_mean", "bytes_per_agent_s", "min_separation_m", "energy_proxy"):
+        assert row[key] == pytest.approx(figures(row["method"], key.removesuffix("_mean")).mean())
+    if row["method"] != "lgtc":
+        difference = figures("lgtc", "delivered_auc") - headline
+        assert row["lgtc_minus_this_delivered_auc"] == pytest.approx(difference.mean())
+        low, high = row["lgtc_minus_this_delivered_auc_ci95"]
+        assert low <= difference.mean() <= high
+        shares = figures("lgtc", "delivered_fraction"), figures(row["method"], "delivered_fraction")
+        assert row["lgtc_over_this_delivered"] == pytest.approx(shares[0].mean() / shares[1].mean())
+    else:
+        assert not [key for key in row if "_this_" in key]
 
 
-def test_the_worlds_are_told_apart_and_agree_roughly() -> None:
-    point = run_method(configured("evaluation.n_layouts=3"), "greedy", ignore)
-    flown = run_method(configured("evaluation.n_layouts=3", "world.backend=pybullet"), "greedy", ignore)
-    assert not np.array_equal(point["energy_proxy"], flown["energy_proxy"])
-    np.testing.assert_allclose(flown["delivered_fraction"], point["delivered_fraction"], atol=0.15)
+def test_anybody_gets_the_same_figures_in_any_number_of_processes(
+    compared: Callable[..., Config], tmp_path: Path
+) -> None:
+    config = compared()
+    flown(config, tmp_path / "one")
+    flown(config, tmp_path / "two", jobs=2)
+    for name in ("rows.json", "rows.csv", "layouts.csv"):
+        one, two = ((tmp_path / run / name).read_bytes() for run in ("one", "two"))
+        assert one == two, name
+    plots = sorted(path.name for path in (tmp_path / "one" / "plots").iterdir())
+    assert plots == [
+        "open-5-bars.png", "open-5-time.png", "scarce-3-bars.png", "scarce-3-time.png", "scarce-4-bars.png",
+        "scarce-4-time.png", "scarce-team-size.png",
+    ]  # fmt: skip
+    for path in (tmp_path / "one" / "plots").iterdir():
+        assert path.read_bytes().startswith(b"\x89PNG")
+        assert path.read_bytes() == (tmp_path / "two" / "plots" / path.name).read_bytes()
 
 
-def test_intervals_cover_the_mean_and_leave_out_what_was_never_reached() -> None:
-    values = np.array([1.0, 2.0, 3.0, np.nan])
-    low, high = interval(values, 2000, 0)
-    assert 1 <= low < 2 < high <= 3
-    assert np.isnan(interval(np.array([np.nan]), 10, 0)).all()
-    figures = {"delivered_fraction": np.ones(1), "delivered_auc": np.ones(1), "time_to_90_s": np.array([np.nan])}
-    assert rows(configured(), {"greedy": figures})[0]["time_to_90_s"] is None
+def start(config: Config, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`sortie evaluate` in a process of its own, in a session of its own."""
+    path = folder / "config.yaml"
+    path.write_text(config.to_yaml(), encoding="utf-8")
+    command = [sys.executable, "-m", "sortie_cli.main", "evaluate", str(path), "--out", str(folder / "run"), *arguments]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=PROJECT, text=True, start_new_session=True, **streams)
 
 
-def test_a_policy_of_another_radius_is_not_evaluated_by_accident() -> None:
-    with pytest.raises(UserError, match="comm.radius_m"):
-        run_method(configured("comm.radius_m=2.0"), "policy", ignore)
+def test_a_killed_evaluation_goes_on_where_it_was(compared: Callable[..., Config], tmp_path: Path) -> None:
+    config = compared("evaluation.n_layouts=30")
+    process = start(config, tmp_path, "--jobs", "2")
+    results, deadline = tmp_path / "run" / "results", time.monotonic() + 60
+    while len(list(results.glob("*.npz"))) < 3:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate()
+    before = {path: path.stat().st_mtime_ns for path in results.glob("*.npz")}
+    assert 3 <= len(before) < 18, "it must have been killed on the way"
+    assert not (tmp_path / "run" / "rows.json").exists()
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert not alive, "nothing goes on flying after a kill"
+
+    done = start(config, tmp_path, "--resume", "--json")
+    out, err = done.communicate(timeout=120)
+    assert done.returncode == 0, err
+    assert f"{len(before)} of 18 flights are taken over" in err
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert json.loads(out) == flown(config, tmp_path / "uninterrupted")
+
+
+def test_an_interrupt_ends_the_workers_too_and_says_nothing(compared: Callable[..., Config], tmp_path: Path) -> None:
+    process = start(compared("evaluation.n_layouts=100"), tmp_path, "--jobs", "2")
+    results, deadline = tmp_path / "run" / "results", time.monotonic() + 60
+    while not list(results.glob("*.npz")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert not psutil.wait_procs(workers, timeout=10)[1]
+
+
+def test_figures_of_another_evaluation_are_never_taken_for_this_ones(
+    compared: Callable[..., Config], tmp_path: Path
+) -> None:
+    """The file of a flight is named by all that its figures depend on, and by nothing else."""
+
+    def paths(*overrides: str) -> dict[str, Path]:
+        flights = plan(compared(*overrides))
+        return {flight.name: result_path(tmp_path, flight) for flight in flights if flight.suite == "scarce"}
+
+    same = paths()
+    assert len(set(same.values())) == 12
+    for override in ("train.learning_rate=0.1", "evaluation.bootstrap_samples=10", "ros.real_time_factor=2.0"):
+        assert paths(override) == same, override
+    for override in ("evaluation.n_layouts=7", "evaluation.first_seed=5", "comm.radius_m=4.0", "reward.demand=0.1",
+                     "policy.deterministic=false", "world.safe_distance_m=0.7"):  # fmt: skip
+        assert not set(paths(override).values()) & set(same.values()), override
+    swapped = paths("evaluation.train_seeds=[2, 1]")
+    assert swapped == same, "the order is none of a flight's business"
+    fewer = paths("evaluation.methods=[greedy, lgtc]")
+    assert fewer.items() <= same.items()
+
+
+def test_a_checkpoint_trained_anew_is_flown_anew(compared: Callable[..., Config], tmp_path: Path) -> None:
+    import shutil
+
+    source = Path(compared().evaluation.checkpoints)
+    for seed in (1, 2):
+        shutil.copy(source.parent / f"lgtc-{seed}.ckpt", tmp_path / f"{seed}.ckpt")
+    config = compared(
+        f"evaluation.checkpoints={tmp_path}/{{seed}}.ckpt", "evaluation.methods=[lgtc, greedy]",
+        "evaluation.suites={scarce: {team.n_agents: 3}}",
+    )  # fmt: skip
+    first = flown(config, tmp_path / "run")
+    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run" / "results").iterdir()}
+    metadata_of_another = (tmp_path / "1.ckpt").read_bytes() + b"trained again"
+    (tmp_path / "1.ckpt").write_bytes(metadata_of_another)
+    again = flown(config, tmp_path / "run")
+    new = {path.name for path in (tmp_path / "run" / "results").iterdir()} - kept.keys()
+    assert [name.rpartition("-")[0] for name in new] == ["scarce-3-lgtc-1"]
+    assert again == first, "the figures are those of the same weights"
+
+
+def test_the_short_way_is_one_policy_against_the_references(
+    configured: Callable[..., Config], fresh_policies: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = fresh_policies.format(method="lgtc", seed=2)
+    config = configured(
+        f"policy.checkpoint={checkpoint}", "world.backend=point", "evaluation.suites={delivery: {}}",
+        "policy.accept_mismatch=true", path="configs/delivery.yaml",
+    )  # fmt: skip
+    table = flown(config, tmp_path)
+    assert [row["method"] for row in table] == [*config.evaluation.methods, "best_reference"]
+    assert (table[0]["method"], table[0]["n_train_seeds"], table[0]["std_over_seeds"]) == ("lgtc", 1, None)
+    shown = capsys.readouterr().out
+    assert "delivery: 6 unseen layouts, 4 drones, point world" in shown
+    assert all(row["method"] in shown for row in table)
+    alone = fly_policy(config, ignore)
+    assert {key: table[0][key] for key in alone} == alone
+
+
+def test_a_drone_alone_has_no_separation_and_json_no_infinity(
+    configured: Callable[..., Config], tmp_path: Path
+) -> None:
+    config = configured("team.n_agents=1", "evaluation.n_agents=[]", "evaluation.methods=[greedy]")
+    (row,) = flown(config, tmp_path)
+    assert row["min_separation_m"] is None
+    assert row["min_separation_m_ci95"] == [None, None]
+
+
+def shipped(*overrides: str) -> Config:
+    checkpoint = f"policy.checkpoint={PROJECT / 'configs/checkpoints/delivery.ckpt'}"
+    return load_config(PROJECT / "configs" / "delivery.yaml", [checkpoint, *overrides])
 
 
 def test_the_shipped_checkpoint_delivers_in_pybullet() -> None:
     """Over 10 unseen layouts with 8 drones."""
-    config = configured("world.backend=pybullet", "evaluation.n_layouts=10")
+    config = shipped("world.backend=pybullet", "evaluation.n_layouts=10")
     assert (config.team.n_agents, config.task.n_consumers, config.task.n_resources) == (8, 3, 2)
-    figures = run_method(config, "policy", ignore)
-    assert figures["delivered_fraction"].mean() >= 0.90
-    assert figures["collisions"].sum() == 0
+    row = fly_policy(config, ignore)
+    assert row["delivered_mean"] >= 0.90
+    assert row["collisions_per_agent_min"] == 0
 
 
 def test_the_shipped_checkpoint_says_where_it_comes_from() -> None:
-    path = configured().policy.checkpoint
-    metadata = load_metadata(path)
+    metadata = load_metadata(shipped().policy.checkpoint)
     assert content_hash(metadata["config"]) == metadata["config_hash"]
     assert metadata["config"]["seed"] == metadata["seed"]
     assert metadata["contraction_rate"] > 0
     assert metadata["commit"] != "unknown"
-    assert metadata["figures"]["pybullet"]["delivered_fraction"] >= 0.90
+    assert metadata["figures"]["pybullet"]["delivered_mean"] >= 0.90
 
 
-def test_losses_reach_the_policy_and_what_is_not_modelled_is_refused() -> None:
-    silent, whole = (
-        run_method(configured("evaluation.n_layouts=6", f"comm.loss={loss}"), "policy", ignore) for loss in (1.0, 0.0)
-    )
-    assert not np.array_equal(silent["delivered_auc"], whole["delivered_auc"])
-    for override in ("comm.latency_steps=1", "comm.bandwidth_bytes_per_s=1000"):
-        with pytest.raises(UserError, match=override.partition("=")[0]):
-            run_method(configured(override), "policy", ignore)
+def test_a_policy_of_another_radius_is_not_evaluated_by_accident() -> None:
+    with pytest.raises(UserError, match="comm.radius_m"):
+        fly_policy(shipped("comm.radius_m=2.0"), ignore)
