@@ -77,6 +77,8 @@ class Team(Section):
     discharge_per_s: FloatRange
     discharge_probability: Probability
     failure_probability: Probability
+    sudden_loss_share: Probability
+    sudden_loss_s: FloatRange
 
 
 class Task(Section):
@@ -91,6 +93,8 @@ class Task(Section):
     duration_s: Positive
     supply_ratio: FloatRange
     late_demand_probability: Probability
+    demand_change_share: Probability
+    demand_change_s: FloatRange
     service_radius_m: Positive
     service_rate_per_s: Positive
     presence_hold_s: NonNegative
@@ -311,6 +315,17 @@ class Config(Section):
                 f"policy.max_resources: {self.policy.max_resources} is less than the {most} resources asked for; "
                 "lower task.n_resources and train.n_resources or raise it and train again"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _events_happen(self) -> Config:
+        events = {
+            "team.sudden_loss_s": (self.team.sudden_loss_share, self.team.sudden_loss_s),
+            "task.demand_change_s": (self.task.demand_change_share, self.task.demand_change_s),
+        }
+        for key, (share, when_s) in events.items():
+            if share and when_s[1] >= self.duration_s:
+                raise ValueError(f"{key}: {when_s} reaches beyond the mission of {self.duration_s:g} s; lower it")
         return self
 
     @property

@@ -4,7 +4,8 @@ All rules are this project's design. A consumable changes hands within the servi
 ``min(service_rate dt, stock)`` per kind, and where the offers exceed what is unmet, each gives its proportional share.
 A presence demand asks for stock to be near: ``unmet = max(0, demand - sum of stock near)``; it is met for good once
 covered for task.presence_hold_s. Discharge follows ``stock' = -delta stock`` from its onset on. A failed agent stays
-where it is, and its stock is out of reach.
+where it is, and its stock is out of reach. Where a demand changes, what was received stays received, and what is open
+is replaced by what is asked anew.
 """
 
 from __future__ import annotations
@@ -77,7 +78,23 @@ def deliver(state: WorldState, config: Config, dt_s: float | None = None) -> tup
         delivered=batch_first(batch_last(state.delivered) + handed),
         discharged=batch_first(batch_last(state.discharged) + lost),
     )
-    return after, served
+    return (_with_new_demands(after) if task.demand_change_share else after), served
+
+
+def _with_new_demands(state: WorldState) -> WorldState:
+    """The state with the demands whose time has come exchanged."""
+    xp = array_namespace(state.demand)
+    due = state.time_s[:, None] >= state.demand_change_s
+    if not xp.any(due):
+        return state
+    received = xp.where(state.presence[:, None, :], xp.zeros_like(state.demand), state.demand - state.unmet)
+    return state.replace(
+        demand=xp.where(due[:, :, None], received + state.new_demand, state.demand),
+        unmet=xp.where(due[:, :, None], state.new_demand, state.unmet),
+        presence_held_s=xp.where(due, xp.zeros_like(state.presence_held_s), state.presence_held_s),
+        completed=state.completed & ~due,
+        demand_change_s=xp.where(due, xp.full_like(state.demand_change_s, math.inf), state.demand_change_s),
+    )
 
 
 def _discharge(state: WorldState, dt_s: float) -> Array:
@@ -158,10 +175,12 @@ def finished(state: WorldState, config: Config) -> tuple[Array, Array]:
     """Whether missions are over.
 
     Returns:
-        terminated [B] bool, every demand is met; truncated [B] bool, the time is up although demands are open.
+        terminated [B] bool, every demand is met and none is still to change; truncated [B] bool, the time is up although demands are open.
     """
     xp = array_namespace(state.time_s)
     terminated = xp.all(state.completed | (state.demand_time_s == math.inf), axis=1)
+    if config.task.demand_change_share:
+        terminated = terminated & xp.all(state.demand_change_s == math.inf, axis=1)
     over = state.time_s > config.duration_s - 0.5 * config.world.dt_s
     return terminated, over & ~terminated
 
@@ -179,9 +198,9 @@ def conservation_error(initial: WorldState, state: WorldState) -> Array:
     """
     xp = array_namespace(state.stock)
     agents = xp.abs(initial.stock - state.stock - state.delivered - state.discharged)
-    received = xp.sum(initial.unmet - state.unmet, axis=1)
+    received = xp.sum((state.demand - state.unmet) - (initial.demand - initial.unmet), axis=1)
     kinds = xp.abs(xp.sum(state.delivered, axis=1) - received) * xp.astype(~state.presence, received.dtype)
-    kinds /= xp.clip(xp.sum(initial.demand, axis=1), min=1.0)
+    kinds /= xp.clip(xp.sum(state.demand, axis=1), min=1.0)
     return xp.maximum(xp.max(xp.max(agents, axis=2), axis=1), xp.max(kinds, axis=1))
 
 

@@ -109,6 +109,7 @@ def _layout(config: Config, seeds: Sequence[int] | np.ndarray, sizes: _Sizes) ->
     agents, consumers, resources = sizes.masks()
     stock = _stock(config, seeds, sizes)
     demand = _demand(config, seeds, sizes, stock)
+    changing = task.demand_change_share > 0
     last_presence = sizes.resources[:, None] - np.arange(n_resources)[None] <= task.n_presence
 
     discharging = _happens(seeds, "discharge", n_agents, team.discharge_probability)
@@ -117,6 +118,9 @@ def _layout(config: Config, seeds: Sequence[int] | np.ndarray, sizes: _Sizes) ->
     onset_s = config.duration_s * _uniforms(seeds, "discharge onset", (n_agents,))
     failing = _happens(seeds, "failure", n_agents, team.failure_probability)
     failure_s = config.duration_s * _uniforms(seeds, "failure time", (n_agents,))
+    failure_s = np.where(failing, failure_s, math.inf)
+    loss_s = _moment(seeds, "sudden loss", agents, team.sudden_loss_share, team.sudden_loss_s)
+    change_s = _moment(seeds, "demand change", consumers, task.demand_change_share, task.demand_change_s)
     late = _happens(seeds, "late", n_consumers, task.late_demand_probability)
     late_s = config.duration_s * (_LATE[0] + (_LATE[1] - _LATE[0]) * _uniforms(seeds, "late time", (n_consumers,)))
 
@@ -128,13 +132,15 @@ def _layout(config: Config, seeds: Sequence[int] | np.ndarray, sizes: _Sizes) ->
         velocity=np.zeros_like(position),
         stock=stock,
         present=agents,
-        failure_time_s=np.where(failing, failure_s, math.inf),
+        failure_time_s=np.minimum(failure_s, loss_s),
         discharge_per_s=np.where(discharging, rate, 0.0),
         discharge_onset_s=np.where(discharging, onset_s, math.inf),
         consumer_position=centre,
         demand=demand,
         unmet=demand.copy(),
         demand_time_s=np.where(consumers, np.where(late, late_s, 0.0), math.inf),
+        demand_change_s=change_s,
+        new_demand=_demand(config, seeds, sizes, stock, "new ") if changing else np.zeros_like(demand),
         presence=last_presence & resources,
         presence_held_s=np.zeros((batch, n_consumers)),
         completed=np.zeros((batch, n_consumers), dtype=bool),
@@ -170,15 +176,17 @@ def _carried(kinds_per_agent: int, seeds: Sequence[int] | np.ndarray, sizes: _Si
     return np.argsort(np.argsort(keys, axis=2), axis=2) < kinds_per_agent
 
 
-def _demand(config: Config, seeds: Sequence[int] | np.ndarray, sizes: _Sizes, stock: Floats) -> Floats:
+def _demand(
+    config: Config, seeds: Sequence[int] | np.ndarray, sizes: _Sizes, stock: Floats, prefix: str = ""
+) -> Floats:
     """[B, M, R] with a total per kind of the total stock over a ratio drawn in task.supply_ratio."""
     _, n_consumers, n_resources = sizes.widths
     consumers = sizes.masks()[1]
     low, high = config.task.supply_ratio
     if low <= 0:
         raise UserError(f"task.supply_ratio: {[low, high]} begins at 0, which asks for infinite demand; raise it")
-    ratio = low + (high - low) * _uniforms(seeds, "supply ratio", (n_resources,))
-    share = _LEAST_SHARE + (1 - _LEAST_SHARE) * _uniforms(seeds, "share", (n_consumers, n_resources))
+    ratio = low + (high - low) * _uniforms(seeds, f"{prefix}supply ratio", (n_resources,))
+    share = _LEAST_SHARE + (1 - _LEAST_SHARE) * _uniforms(seeds, f"{prefix}share", (n_consumers, n_resources))
     share *= consumers[:, :, None]
     share /= share.sum(axis=1, keepdims=True)
     return share * (stock.sum(axis=1) / ratio)[:, None, :]
@@ -232,6 +240,19 @@ def _spread(candidates: Floats, real: np.ndarray, apart_m: float) -> tuple[Float
 def _happens(seeds: Sequence[int] | np.ndarray, stream: str, width: int, probability: float) -> np.ndarray:
     """[B, width] bool."""
     return _uniforms(seeds, stream, (width,)) < probability
+
+
+def _moment(
+    seeds: Sequence[int] | np.ndarray, stream: str, real: np.ndarray, share: float, when_s: list[float]
+) -> Floats:
+    """[B, width] s, one moment of the mission for a share of the real ones, at least one; inf for the others."""
+    if not share:
+        return np.full(real.shape, math.inf)
+    rank = np.argsort(np.argsort(np.where(real, _uniforms(seeds, stream, real.shape[1:]), 2.0), axis=1), axis=1)
+    count = np.maximum(np.rint(share * real.sum(axis=1)), 1)
+    low, high = when_s
+    moment_s = low + (high - low) * _uniforms(seeds, f"{stream} time", (1,))
+    return np.where(rank < count[:, None], moment_s, math.inf)
 
 
 def _uniforms(seeds: Sequence[int] | np.ndarray, stream: str, shape: tuple[int, ...]) -> Floats:

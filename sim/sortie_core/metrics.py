@@ -34,16 +34,17 @@ def delivered_share(state: WorldState) -> Array:
     return 1.0 - open_ / xp.clip(asked, min=_TINY)
 
 
-def deliverable_share(initial: WorldState) -> Array:
-    """[B] the most of the demand that the team's stock can meet, whatever it does.
+def deliverable_share(state: WorldState) -> Array:
+    """[B] the most of the demand that can be met by the end, whatever the team does from now on.
 
-    For a consumable the stock counts once; for presence it can stand at one consumer after the other.
+    For a consumable this is what was received and what the stock of living agents allows, which counts once; for
+    presence stock can stand at one consumer after the other.
     """
-    xp = array_namespace(initial.demand)
-    present = xp.astype(initial.present, initial.stock.dtype)[:, :, None]
-    stock, demand = xp.sum(initial.stock * present, axis=1), xp.sum(initial.demand, axis=1)
-    by_turns = xp.sum(xp.minimum(initial.demand, stock[:, None, :]), axis=1)
-    most = xp.sum(xp.where(initial.presence, by_turns, xp.minimum(demand, stock)), axis=1)
+    xp = array_namespace(state.demand)
+    alive = xp.astype(state.alive, state.stock.dtype)[:, :, None]
+    stock, demand, unmet = (xp.sum(amount, axis=1) for amount in (state.stock * alive, state.demand, state.unmet))
+    by_turns = xp.sum(xp.minimum(state.demand, stock[:, None, :]), axis=1)
+    most = xp.sum(xp.where(state.presence, by_turns, demand - unmet + xp.minimum(unmet, stock)), axis=1)
     return most / xp.clip(xp.sum(demand, axis=1), min=_TINY)
 
 
@@ -93,6 +94,8 @@ class MissionMetrics:
         self._contact = contact
         self._closest = xp.where(running, xp.minimum(self._closest, _smallest(squared)), self._closest)
 
+        if after.demand is not before.demand:
+            self._deliverable = xp.where(running, deliverable_share(after), self._deliverable)
         share = xp.where(running, delivered_share(after), self._share)
         self._share = share
         self._share_s = self._share_s + share * step_s
@@ -110,7 +113,8 @@ class MissionMetrics:
     def result(self) -> dict[str, Array]:
         """The figures so far, by name, [B] each.
 
-        delivered_fraction; deliverable_fraction, the most that the stock allows; delivered_auc; time_to_90_s, nan if
+        delivered_fraction; deliverable_fraction, the most that the stock allows at the start, or where demands
+        changed since, then; delivered_auc; time_to_90_s, nan if
         not reached; collisions, events of pairs;
         collisions_per_agent_minute; min_separation_m, infinite for one drone; energy_proxy, m^2/s^3; elapsed_s.
         """

@@ -20,9 +20,15 @@ _TINY = 1e-6
 
 
 def demand(before: WorldState, after: WorldState) -> Array:
-    """Global demand reduction ``(U_t - U_{t+1}) / U_0``, shared by all; U sums the unmet demand over all kinds."""
+    """Global demand reduction ``(U_t - U_{t+1}) / U_0``, shared by all; U sums the unmet demand over all kinds.
+
+    That a demand changes is neither reward nor penalty.
+    """
     xp = array_namespace(after.unmet)
-    reduction = _total(before.unmet - after.unmet) / xp.clip(_total(after.demand), min=_TINY)
+    less = before.unmet - after.unmet
+    if after.demand is not before.demand:
+        less = less + after.demand - before.demand
+    reduction = _total(less) / xp.clip(_total(after.demand), min=_TINY)
     return reduction[:, None] * xp.astype(before.alive, reduction.dtype)
 
 

@@ -50,9 +50,11 @@ class WorldState:
         discharge_per_s: [B, N] decay rate of the stock, 1/s.
         discharge_onset_s: [B, N] when the decay starts, s.
         consumer_position: [B, M, D] m.
-        demand: [B, M, R] as first asked.
+        demand: [B, M, R] as first asked; once it has changed, what was received before and what was asked then.
         unmet: [B, M, R] still asked.
         demand_time_s: [B, M] when the demand appears, s; inf for padding.
+        demand_change_s: [B, M] when a new demand replaces what is open, s; inf = never, or done.
+        new_demand: [B, M, R] what is asked from then on.
         presence: [B, R] bool, True where the resource is a demand for presence.
         presence_held_s: [B, M] how long the presence demand has been covered, s.
         completed: [B, M] bool.
@@ -72,6 +74,8 @@ class WorldState:
     demand: Array
     unmet: Array
     demand_time_s: Array
+    demand_change_s: Array
+    new_demand: Array
     presence: Array
     presence_held_s: Array
     completed: Array

@@ -56,13 +56,14 @@ def refusal(*overrides: str, text: str = SHIPPED) -> str:
         ("seed=18446744073709551616", ["seed", "18446744073709551616"]),
         ("evaluation.methods=[]", ["evaluation.methods"]),
         ("safety.z_min_m=.nan", ["safety.z_min_m", "nan"]),
+        ("team.sudden_loss_share=0.2; team.sudden_loss_s=[5,20]", ["team.sudden_loss_s", "mission of 20 s"]),
         ("safety.z_max_m=0.1", ["z_min_m", "z_max_m"]),
         ("world.collision_distance_m=1.2", ["collision_distance_m", "safe_distance_m"]),
         ("ros.lockstep=maybe", ["ros.lockstep", "maybe"]),
     ],
 )
 def test_wrong_values_are_named(override: str, parts: list[str]) -> None:
-    message = refusal(override)
+    message = refusal(*override.split("; "))
     assert [part for part in parts if part not in message] == [], message
 
 

@@ -127,6 +127,43 @@ def test_a_late_demand_is_not_served_before_it_appears():
     assert after(state).delivered[0, 0, 0] == np.float32(0.1)
 
 
+CHANGING = configuration("task.demand_change_share=0.5", "task.presence_hold_s=0.5")
+
+
+def test_a_changed_demand_keeps_what_was_received_and_opens_the_consumer_again():
+    state = mission(
+        [[0, 0], [3, 0]],
+        [[1.0], [1.0]],
+        [[0, 0], [3, 0]],
+        [[0.15], [0.5]],
+        demand_change_s=[0.25, np.inf],
+        new_demand=[[0.3], [9.0]],
+    )
+    before = after(state, 2, CHANGING)
+    assert before.completed[0].tolist() == [True, False]
+    assert finished(before.replace(completed=before.completed | True), CHANGING) == (False, False)
+    changed = after(before, config=CHANGING)
+    np.testing.assert_allclose(changed.demand[0, :, 0], [0.15 + 0.3, 0.5], rtol=1e-5)
+    np.testing.assert_allclose(changed.unmet[0, :, 0], [0.3, 0.2], rtol=1e-5)
+    assert changed.completed[0].tolist() == [False, False]
+    assert conservation_error(state, changed)[0] < 1e-6
+    done = after(changed, 3, CHANGING)
+    assert done.completed[0].all() and finished(done, CHANGING) == (True, False)
+    np.testing.assert_allclose(done.delivered[0, :, 0], [0.45, 0.5], rtol=1e-5)
+
+
+def test_a_changed_demand_for_presence_must_be_held_anew():
+    state = mission(
+        [[0, 0]], [[1.0]], [[0, 0]], [[0.5]], presence=[True], demand_change_s=[0.75], new_demand=[[0.8]]
+    )
+    assert after(state, 6, CHANGING).completed[0, 0]
+    changed = after(state, 8, CHANGING)
+    np.testing.assert_allclose((changed.demand, changed.unmet), 0.8)
+    assert not after(changed, 4, CHANGING).completed[0, 0]
+    held = after(changed, 5, CHANGING)
+    assert held.completed[0, 0] and held.stock[0, 0, 0] == 1
+
+
 def test_missions_end_by_completion_or_by_time_and_padding_does_not_count():
     config = configuration("task.duration_s=1.0")
     state = mission([[0, 0]], [[1.0]], [[0, 0], [0, 0]], [[0.15], [0.0]], demand_time_s=[0.0, np.inf])
@@ -158,11 +195,13 @@ def test_resources_are_conserved_and_never_negative(seed: int, n_agents: int, n_
     state = initial = random_state(rng, 2, n_agents, n_consumers, kinds)
     for _ in range(15):
         state = state.replace(position=(state.position + rng.normal(0, 0.2, state.position.shape)).astype(np.float32))
-        state, _ = deliver(state, CONFIG)
+        state, _ = deliver(state, CHANGING)
         assert np.all(conservation_error(initial, state) < 1e-5)
         assert np.all(state.stock >= -1e-6) and np.all(state.unmet >= 0)
         assert np.all(state.delivered >= -1e-6) and np.all(state.discharged >= 0)
-    assert_same(state.demand, initial.demand, 0)
+    due = initial.demand_change_s <= state.time_s[:, None]
+    assert_same(state.demand[~due], initial.demand[~due], 0)
+    assert np.all(state.demand_change_s[due] == np.inf)
 
 
 @pytest.mark.parametrize("field", ["stock", "delivered", "discharged", "unmet"])

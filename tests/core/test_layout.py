@@ -83,8 +83,29 @@ def test_mishaps_happen_as_often_as_asked():
     assert state.discharge_per_s.max() <= 0.02
     assert np.all((state.discharge_per_s > 0) == (state.discharge_onset_s < math.inf))
     calm = sample_layout(CONFIG, range(50))
+    assert np.all(calm.demand_change_s == math.inf)
     assert np.all(calm.failure_time_s == math.inf) and np.all(calm.discharge_per_s == 0)
     assert np.all(calm.demand_time_s == 0)
+
+
+def test_events_strike_a_share_at_one_moment_and_leave_the_rest_of_the_layout_alone():
+    keys = ["team.sudden_loss_share=0.2", "team.sudden_loss_s=[3, 6]"]
+    keys += ["task.demand_change_share=0.4", "task.demand_change_s=[5, 5]", "task.n_consumers=5"]
+    struck, calm = (sample_layout(configuration(*each), range(60)) for each in (keys, keys[-1:]))
+    for times, count in ((struck.failure_time_s, 2), (struck.demand_change_s, 2)):
+        np.testing.assert_array_equal((times < math.inf).sum(axis=1), count)
+        first = times.min(axis=1, keepdims=True)
+        assert np.all((times == first) | (times == math.inf))
+    loss_s = struck.failure_time_s.min(axis=1)
+    assert loss_s.min() >= 3 and loss_s.max() <= 6 and np.ptp(loss_s) > 2
+    assert set(struck.demand_change_s.min(axis=1)) == {5}
+    ratio = struck.stock.sum(axis=1) / struck.new_demand.sum(axis=1)
+    assert ratio.min() >= 0.8 - 1e-5 and ratio.max() <= 1.5 + 1e-5
+    assert not np.array_equal(struck.new_demand, struck.demand)
+    for name in arrays_of(calm).keys() - {"failure_time_s", "demand_change_s", "new_demand"}:
+        np.testing.assert_array_equal(getattr(struck, name), getattr(calm, name), err_msg=name)
+    small = sample_layout(configuration("team.n_agents=2", *keys), range(5))
+    assert np.all((small.failure_time_s < math.inf).sum(axis=1) == 1)
 
 
 def test_training_layouts_draw_every_size_and_mask_the_rest():

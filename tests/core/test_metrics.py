@@ -92,5 +92,16 @@ def test_what_the_stock_can_meet_bounds_the_mission() -> None:
     assert deliverable_share(consumables).tolist() == pytest.approx([(2 + 1) / 5])
     presence = mission(**both, consumers=[[3, 3], [4, 4]], presence=np.array([True, False]))
     assert deliverable_share(presence).tolist() == pytest.approx([(2 + 2 + 1) / 5])
-    absent = mission(**both, consumers=[[3, 3], [4, 4]], present=np.array([True, False]))
-    assert deliverable_share(absent).tolist() == pytest.approx([(1 + 1) / 5])
+    failed = mission(**both, consumers=[[3, 3], [4, 4]], failure_time_s=np.array([np.inf, 0.0]))
+    assert deliverable_share(failed).tolist() == pytest.approx([(1 + 1) / 5])
+    begun = mission(**both, consumers=[[3, 3], [4, 4]], unmet=[[1.2, 0.5], [2, 0.5]])
+    assert deliverable_share(begun).tolist() == pytest.approx([(0.8 + 2 + 1) / 5])
+
+
+def test_the_bound_follows_a_changed_demand() -> None:
+    state, metrics = start()
+    assert metrics.summary()["deliverable_fraction"] == 1
+    changed = fly(state, metrics, demand=[[3.6], [0.4]], unmet=[[3.0], [0.4]])
+    assert metrics.summary()["deliverable_fraction"] == pytest.approx((0.6 + 2) / 4)
+    fly(changed, metrics)
+    assert metrics.summary()["delivered_fraction"] == pytest.approx(0.6 / 4)

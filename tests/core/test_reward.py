@@ -35,6 +35,14 @@ def test_demand_reduction_telescopes_to_the_delivered_share():
     assert total == pytest.approx(delivered_share(state)[0], rel=1e-5) and total > 0.3
 
 
+def test_a_changed_demand_is_neither_reward_nor_penalty():
+    config = configuration("task.demand_change_share=0.5")
+    before = two_deliverers(demand_change_s=[0.05, np.inf], new_demand=[[2.0], [0.0]])
+    after, _ = deliver(before, config)
+    assert after.unmet[0, 0, 0] == 2
+    np.testing.assert_allclose(reward.demand(before, after), np.full((1, 3), 0.15 / 2.75), rtol=1e-5)
+
+
 def test_own_delivery_is_measured_in_fair_shares():
     before = two_deliverers()
     after, _ = deliver(before, CONFIG)
