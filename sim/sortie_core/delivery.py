@@ -175,7 +175,8 @@ def finished(state: WorldState, config: Config) -> tuple[Array, Array]:
     """Whether missions are over.
 
     Returns:
-        terminated [B] bool, every demand is met and none is still to change; truncated [B] bool, the time is up although demands are open.
+        terminated [B] bool, every demand is met and none is still to change; truncated [B] bool, the time is up
+        although demands are open.
     """
     xp = array_namespace(state.time_s)
     terminated = xp.all(state.completed | (state.demand_time_s == math.inf), axis=1)
