@@ -156,8 +156,21 @@ def pad(amount: Array, size: int) -> Array:
     return xp.concat([amount, zeros], axis=-1)
 
 
+def worth(stock: Array, need: Array, distance_m: Array, max_speed_mps: float) -> Array:
+    """What a visit brings per time, ``sum_r min(stock_r, need_r) / (distance / speed + 1 s)`` (this project's design).
+
+    Args:
+        stock: [..., R*].
+        need: [..., R*] of the consumer.
+        distance_m: [...] m.
+        max_speed_mps: m/s.
+    """
+    xp = array_namespace(stock)
+    return xp.sum(xp.minimum(stock, need), axis=-1) / (distance_m / max_speed_mps + 1.0)
+
+
 def pair_features(
-    seen: Observation, supply: Array, closer_supply: Array, habit: Array, max_speed_mps: float
+    seen: Observation, supply: Array, stronger_supply: Array, habit: Array, max_speed_mps: float
 ) -> Array:
     """What an agent knows about itself with respect to each consumer (this project's design).
 
@@ -167,7 +180,7 @@ def pair_features(
     Args:
         seen: the observation.
         supply: [B, N, M, R*] what others intend to bring to m, as far as i knows.
-        closer_supply: [B, N, M, R*] the same, of those that are closer to m than i.
+        stronger_supply: [B, N, M, R*] the same, of those whose visit to m is worth more than that of i.
         habit: [B, N, M] what i itself announced last.
         max_speed_mps: for travel times, m/s.
 
@@ -185,7 +198,7 @@ def pair_features(
     useful = [
         xp.minimum(stock, need + zero),
         xp.minimum(stock, left),
-        xp.minimum(stock, xp.maximum(need - closer_supply, zero)),
+        xp.minimum(stock, xp.maximum(need - stronger_supply, zero)),
     ]
     totals = [xp.sum(amount, axis=-1, keepdims=True) for amount in useful]
     values = [total / (travel_s + 1.0) for total in totals]
