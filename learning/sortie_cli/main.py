@@ -72,7 +72,7 @@ def train(
     from sortie_cli.run_folder import create_run_folder, open_run_folder
 
     folder = open_run_folder(out) if resume else create_run_folder(out)
-    from sortie_train.train_ippo import train as train_policy
+    from sortie_train.train import train as train_policy
 
     train_policy(loaded, folder, resume)
 
@@ -92,8 +92,9 @@ def evaluate(
     from sortie_train.evaluate import evaluate as evaluate_methods
     from sortie_train.flights import plan
 
+    earlier = open_run_folder(out) if resume else None
     flights = plan(loaded)  # refuses what cannot be flown, before there is a folder
-    evaluate_methods(loaded, flights, open_run_folder(out) if resume else create_run_folder(out), jobs, json)
+    evaluate_methods(loaded, flights, earlier or create_run_folder(out), jobs, json)
 
 
 @app.command()

@@ -12,6 +12,7 @@ layout and between equal training seeds, before it is resampled; what the layout
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -40,23 +41,23 @@ class Bootstrap:
             NaN where no entry is finite.
         """
         finite = np.isfinite(values)
-        counts = self._counts(*values.shape[:2])
+        counts = _counts(self, *values.shape[:2])
         total = np.tensordot(counts, np.where(finite, values, 0.0), axes=2)
         return _bounds(total, np.tensordot(counts, finite.astype(np.float64), axes=2))
 
     def ratio_interval(self, above: np.ndarray, below: np.ndarray) -> np.ndarray:
         """95 % interval of the ratio of the means of two tables [S, L] that share their layouts, [2]."""
-        counts = self._counts(*np.broadcast_shapes(above.shape, below.shape))
+        counts = _counts(self, *np.broadcast_shapes(above.shape, below.shape))
         above, below = np.broadcast_arrays(above, below)
         return _bounds(np.tensordot(counts, above, axes=2), np.tensordot(counts, below, axes=2))
 
-    def _counts(self, n_seeds: int, n_layouts: int) -> np.ndarray:
-        """[samples, S, L] how often each entry is drawn; the layouts are drawn alike whatever the number of seeds."""
-        random = np.random.default_rng(self.seed)
-        layouts, seeds = (
-            random.multinomial(size, np.full(size, 1 / size), self.samples) for size in (n_layouts, n_seeds)
-        )
-        return (seeds[:, :, None] * layouts[:, None, :]).astype(np.float64)
+
+@lru_cache(maxsize=4)
+def _counts(draws: Bootstrap, n_seeds: int, n_layouts: int) -> np.ndarray:
+    """[samples, S, L] how often each entry is drawn; the layouts are drawn alike whatever the number of seeds."""
+    random = np.random.default_rng(draws.seed)
+    layouts, seeds = (random.multinomial(size, np.full(size, 1 / size), draws.samples) for size in (n_layouts, n_seeds))
+    return (seeds[:, :, None] * layouts[:, None, :]).astype(np.float64)
 
 
 def _bounds(total: np.ndarray, weight: np.ndarray) -> np.ndarray:

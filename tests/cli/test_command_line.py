@@ -59,7 +59,7 @@ def test_help_names_every_command_within_half_a_second_of_processor_time() -> No
     done = sortie("--help")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0
-    for command in ("sim", "train", "evaluate", "bench", "doctor"):
+    for command in ("sim", "train", "evaluate", "sweep", "bench", "doctor"):
         assert re.search(rf"^\W*{command}\b", done.stdout, re.MULTILINE), command
     assert (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime) < 0.5
 
@@ -75,7 +75,8 @@ def test_help_imports_nothing_heavy() -> None:
     [
         ("sim", ["CONFIG", "SECTION.KEY=VALUE", "--out", "--lockstep", "--json"]),
         ("train", ["CONFIG", "SECTION.KEY=VALUE", "--out", "--resume"]),
-        ("evaluate", ["CONFIG", "SECTION.KEY=VALUE", "--json"]),
+        ("evaluate", ["CONFIG", "SECTION.KEY=VALUE", "--out", "--resume", "--jobs", "--json"]),
+        ("sweep", ["CONFIG", "SECTION.KEY=VALUE", "--out", "--resume", "--jobs"]),
         ("bench", ["NAME", "point_world", "pybullet_world", "agent_tick", "lockstep_mission", "--json"]),
         ("doctor", ["--json"]),
     ],
@@ -107,6 +108,13 @@ def test_bad_input_is_one_line_in_a_process_of_its_own(command: str) -> None:
         (["sim", CONFIG, "comm.loss=1.5"], ["comm.loss", "1.5"]),
         (["train", CONFIG, "--resume"], ["--resume", "--out"]),
         (["train", CONFIG, "--resume", "--out", "absent"], ["absent"]),
+        (["evaluate", CONFIG, "--resume"], ["--resume", "--out"]),
+        (["evaluate", CONFIG, "--jobs", "0"], ["--jobs", "1"]),
+        (["evaluate", CONFIG, "evaluation.methods=[luck]"], ["evaluation.methods", "luck", "greedy"]),
+        (["evaluate", CONFIG, "policy.checkpoint=absent.ckpt"], ["absent.ckpt", "sortie train"]),
+        (["sweep", CONFIG], ["--out"]),
+        (["sweep", CONFIG, "--out", "absent", "--resume"], ["absent"]),
+        (["sweep", CONFIG, "--out", "new", "evaluation.methods=[greedy]"], ["evaluation.methods", "nothing to train"]),
         (["bench", "warp_drive"], ["warp_drive", "point_world", "pybullet_world", "agent_tick", "lockstep_mission"]),
     ],
     ids=lambda value: " ".join(value).replace(str(PROJECT) + "/", "") if isinstance(value, list) else None,
@@ -128,7 +136,7 @@ def test_broken_yaml_is_named_with_its_line(sortie_here: Command, tmp_path: Path
     assert_one_line(sortie_here("sim", str(config)), "broken.yaml", "line")
 
 
-@pytest.mark.parametrize("command", ["sim", "train"])
+@pytest.mark.parametrize("command", ["sim", "train", "sweep"])
 def test_a_taken_output_folder_is_left_alone(sortie_here: Command, command: str, tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("mine", encoding="utf-8")
     assert_one_line(sortie_here(command, CONFIG, "--out", str(tmp_path)), str(tmp_path), "not empty")
@@ -161,9 +169,9 @@ def test_train_gets_the_overridden_configuration_and_a_new_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     calls: list[tuple[Config, Path, bool]] = []
-    recorder = types.ModuleType("sortie_train.train_ippo")
+    recorder = types.ModuleType("sortie_train.train")
     recorder.__dict__["train"] = lambda *arguments: calls.append(arguments)
-    monkeypatch.setitem(sys.modules, "sortie_train.train_ippo", recorder)
+    monkeypatch.setitem(sys.modules, "sortie_train.train", recorder)
     out = tmp_path / "run"
     monkeypatch.setattr(sys, "argv", ["sortie", "train", CONFIG, "seed=7", "comm.radius_m=inf", "--out", str(out)])
     with pytest.raises(SystemExit) as ended:
