@@ -23,6 +23,8 @@ RELATIVE = 1
 """Index of `pair_features` from which on the D relative coordinates lie, in units of `LENGTH_SCALE_M`."""
 LENGTH_SCALE_M = 5.0
 TIME_SCALE_S = 10.0
+_STOP_S = 0.5
+"""What braking, handing over and setting off again takes."""
 
 
 @dataclass
@@ -68,7 +70,7 @@ def consumer_size(dimensions: int, max_resources: int) -> int:
 
 def pair_size(dimensions: int, max_resources: int) -> int:
     """Fp of `pair_features`."""
-    return dimensions + 3 + 4 * max_resources + 6
+    return dimensions + 3 + 4 * max_resources + 10
 
 
 def layout(config: Config) -> dict[str, Any]:
@@ -175,7 +177,8 @@ def pair_features(
     """What an agent knows about itself with respect to each consumer (this project's design).
 
     The useful amount of agent i at consumer m is ``min(stock_i, (need_m - supply_im)+)``, where the supply is what
-    others intend to bring there: sums, because a mean cannot count.
+    others intend to bring there: sums, because a mean cannot count. Its worth over time is the useful amount times the
+    mission time left at arrival, and with it that of the best consumer to go on to with what is left of the stock.
 
     Args:
         seen: the observation.
@@ -194,12 +197,36 @@ def pair_features(
     spare_s = (seen.remaining_s[:, None, None, None] - travel_s) / TIME_SCALE_S
     need, stock = seen.need[:, None, :, :], seen.stock[:, :, None, :]
     zero = xp.zeros_like(supply)
-    left = xp.maximum(need - supply, zero)
-    useful = [
-        xp.minimum(stock, need + zero),
-        xp.minimum(stock, left),
-        xp.minimum(stock, xp.maximum(need - stronger_supply, zero)),
-    ]
+    left, stronger_left = (xp.maximum(need - brought, zero) for brought in (supply, stronger_supply))
+    useful = [xp.minimum(stock, need + zero), xp.minimum(stock, left), xp.minimum(stock, stronger_left)]
     totals = [xp.sum(amount, axis=-1, keepdims=True) for amount in useful]
     values = [total / (travel_s + 1.0) for total in totals]
-    return xp.concat([totals[0], relative, distance, spare_s, left, *useful, *totals[1:], *values, habit[..., None]], axis=-1)
+    for remaining, amount in zip((left, stronger_left), useful[1:], strict=True):
+        values += _over_time(seen, amount, stock - amount, remaining, travel_s, max_speed_mps)
+    parts = [totals[0], relative, distance, spare_s, left, *useful, *totals[1:], *values, habit[..., None]]
+    return xp.concat(parts, axis=-1)
+
+
+def _over_time(
+    seen: Observation, amount: Array, kept: Array, left: Array, travel_s: Array, max_speed_mps: float
+) -> tuple[Array, Array]:
+    """Amounts delivered times the mission time left then, [B, N, M, 1] each: at m alone, and with the best next stop.
+
+    Args:
+        seen: the observation.
+        amount: [B, N, M, R*] what agent i would hand over at m.
+        kept: [B, N, M, R*] its stock thereafter.
+        left: [B, N, M, R*] what others leave over at m.
+        travel_s: [B, N, M, 1] s, from i to m.
+        max_speed_mps: m/s.
+    """
+    xp = array_namespace(amount)
+    remaining_s = seen.remaining_s[:, None, None, None]
+    first = xp.sum(amount, axis=-1, keepdims=True) * xp.clip(remaining_s - travel_s, min=0.0)
+    away = seen.consumer_position[:, :, None, :] - seen.consumer_position[:, None, :, :]
+    onward_s = xp.sqrt(xp.sum(away * away, axis=-1)) / max_speed_mps + _STOP_S
+    second = xp.sum(xp.minimum(kept[:, :, :, None, :], left[:, :, None, :, :]), axis=-1)
+    second = second * xp.clip(remaining_s - travel_s - onward_s[:, None], min=0.0)
+    elsewhere = onward_s > _STOP_S
+    best = xp.max(second * xp.astype(elsewhere, second.dtype)[:, None], axis=-1, keepdims=True)
+    return first / TIME_SCALE_S, (first + best) / TIME_SCALE_S
