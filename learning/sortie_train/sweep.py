@@ -188,7 +188,7 @@ def _train(config: Config, folder: Path, resume: bool) -> None:
     with (folder / "train.log").open("ab", buffering=0) as log:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(log.fileno(), stream.fileno())
-    from sortie_train.train_ippo import train
+    from sortie_train.train import train
 
     try:
         train(config, folder, resume)

@@ -18,7 +18,7 @@ from sortie_policy.checkpoint import load_metadata, load_weights
 from sortie_train.flights import plan
 from sortie_train.sweep import plan_trainings
 from sortie_train.sweep import sweep as train_all
-from sortie_train.train_ippo import train
+from sortie_train.train import train
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,13 +15,14 @@ from sortie_policy.runtime import AgentRuntime
 from sortie_train.losses import log_probability
 from sortie_train.rollout import Collector, replay
 from sortie_train.schedule import Schedule
-from sortie_train.train_ippo import Trainer, train
+from sortie_train.train import train
+from sortie_train.train_ippo import Trainer
 
 SMALL = [
     "train.n_envs=6",
     "train.decisions_per_rollout=5",
     "train.total_steps=600",
-    "train.n_agents=[2,4]",
+    "train.scenarios=[{team.n_agents: 2}, {team.n_agents: 4}]",
     "train.n_consumers=[2,3]",
     "train.n_resources=[1,2]",
     "train.epochs=2",
@@ -72,7 +73,7 @@ def test_a_run_is_reproducible_and_resumes_after_a_kill_as_if_nothing_had_happen
     assert (metadata["seed"], metadata["updates"], content_hash(metadata["config"])) == (1, 4, config.hash())
     assert metadata["contraction_rate"] > 0
     assert {name: each["n_layouts"] for name, each in metadata["figures"].items()} == {"point": 2, "pybullet": 2}
-    assert 0 <= metadata["figures"]["pybullet"]["delivered_fraction"] <= 1
+    assert 0 <= metadata["figures"]["pybullet"]["delivered_mean"] <= 1
     runtime = AgentRuntime.from_checkpoint(config.override(["policy.checkpoint=first/policy.ckpt"]), 0)
     assert runtime.contraction_rate == metadata["contraction_rate"]
     assert any(Path("first").glob("events.out.tfevents*"))
@@ -96,9 +97,10 @@ def test_replaying_a_rollout_gives_what_was_collected(config: Config) -> None:
     trainer = Trainer(config, Path("run"), resume=False)
     with torch.no_grad():
         trainer.policy.memory.weight.mul_(100.0)
-        trainer.collector.collect(trainer.policy, 1.0)
-        rollout = trainer.collector.collect(trainer.policy, 1.0)
-        out = replay(trainer.policy, rollout, torch.arange(config.train.n_envs))
+        collector = trainer.collectors[1]
+        collector.collect(trainer.actor(), 1.0)
+        rollout = collector.collect(trainer.actor(), 1.0)
+        out = replay(trainer.actor(), rollout, torch.arange(rollout.choice.shape[1]))
     assert rollout.ended.any(), "the rollout must cross ends of episodes"
     torch.testing.assert_close(out.value, rollout.value, atol=1e-5, rtol=1e-5)
     again = log_probability(out.log_choice, rollout.choice, out.correction, trainer.policy.log_std, rollout.drawn)
@@ -126,8 +128,8 @@ def test_learning_raises_what_is_delivered(config: Config, imitation_updates: in
     """A small run on easy layouts improves; it would not if any sign in the loss were wrong."""
     easy = config.override(
         ["train.total_steps=60000", "train.n_envs=32", "train.decisions_per_rollout=10", "policy.mlp_width=32",
-         "train.n_agents=[3,3]", "train.n_consumers=[3,3]", "task.duration_s=5.0", "train.minibatches=4",
-         f"train.imitation_updates={imitation_updates}"]
+         "train.scenarios=[{team.n_agents: 3}]", "train.n_consumers=[3,3]", "task.duration_s=5.0",
+         "train.minibatches=4", f"train.imitation_updates={imitation_updates}"]
     )  # fmt: skip
     trainer = Trainer(easy, Path("run"), resume=False)
     delivered = [trainer.update()["episode/delivered"] for _ in range(30)]

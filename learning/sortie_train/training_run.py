@@ -1,0 +1,304 @@
+"""A training in a folder, whatever the algorithm: environments, progress, saving, and going on after a kill.
+
+A run folder holds ``config.yaml``, ``policy.ckpt`` (deployable at any time), ``train_state.pt`` (everything to go on
+from) and TensorBoard events. The same configuration and seed give the same weights again on the same machine, also
+after a kill and a resume.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from functools import partial
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
+
+from sortie_core.config import UserError, content_hash
+from sortie_core.layout import sample_training_layout
+from sortie_expert.bank import solve_bank
+from sortie_policy.actor_critic import LGTCPolicy
+from sortie_policy.checkpoint import write_checkpoint
+from sortie_policy.export import export_stages
+from sortie_policy.team_policy import make_policy
+from sortie_train.evaluate import fly_policy
+from sortie_train.rollout import Collector
+from sortie_train.schedule import Schedule
+from sortie_train.teams import refuse_slow_radio
+from sortie_train.workers import Workers
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from sortie_core.config import Config
+    from sortie_core.state import WorldState
+    from sortie_policy.team_policy import TeamPolicy
+    from sortie_train.rollout import Rollout
+
+_FLOWN_LAYOUTS = 10
+"""PyBullet flies one mission at a time, and slowly."""
+
+
+class TrainingRun:
+    """A training run in a folder.
+
+    Args:
+        config: a whole configuration.
+        out: the run's folder.
+        resume: go on from its ``train_state.pt``.
+
+    Attributes:
+        policy: what is flown in the end.
+        optimiser: of all parameters that are trained.
+        updates_done: rollouts learned from so far, of `n_updates`.
+
+    Raises:
+        UserError: nothing to resume from, or it was made with another configuration.
+    """
+
+    def __init__(self, config: Config, out: Path, resume: bool) -> None:
+        refuse_slow_radio(config)
+        torch.set_num_threads(1)
+        torch.manual_seed(config.seed)
+        self.config, self.out, self.workers = config, out, Workers()
+        self.policy = make_policy(config).to(self.workers.device)
+        self._modules = {"policy": self.policy} | {
+            name: module.to(self.workers.device) for name, module in self.helpers().items()
+        }
+        self.trained = [each for module in self._modules.values() for each in module.parameters() if each.requires_grad]
+        self.optimiser = torch.optim.Adam(self.trained, lr=config.train.learning_rate, eps=1e-5)
+        self.updates_done, self.commit = 0, _commit()
+        self.figures: dict[str, dict[str, Any]] = {}
+        per_update = config.train.n_envs * config.train.decisions_per_rollout * config.policy.decision_steps
+        self.n_updates = max(1, round(config.train.total_steps / per_update))
+        saved = self._saved() if resume else None
+        self.collectors = [self._collector(index) for index in range(len(config.train.scenarios))]
+        self.random = torch.Generator().manual_seed(config.seed)
+        out.mkdir(parents=True, exist_ok=True)
+        temporary = out / ".config.yaml"
+        temporary.write_text(config.to_yaml(), encoding="utf-8")
+        os.replace(temporary, out / "config.yaml")
+        if saved:
+            self._restore(saved)
+
+    # What an algorithm brings.
+
+    def helpers(self) -> dict[str, nn.Module]:
+        """Networks beside the policy that training needs and the deployed agents do not, by name."""
+        return {}
+
+    def actor(self) -> TeamPolicy:
+        """Who acts in the environments, by sampling."""
+        raise NotImplementedError
+
+    def learn(self, rollouts: list[Rollout], now: Schedule) -> dict[str, float]:
+        """Learn from a new rollout of each scenario; returns what to log."""
+        raise NotImplementedError
+
+    def memories(self) -> dict[str, Any]:
+        """What else has to be saved in order to go on, beside weights, optimiser, random numbers and environments."""
+        return {}
+
+    def recall(self, memories: dict[str, Any]) -> None:
+        """Go on from saved `memories`."""
+
+    # The loop.
+
+    def run(self) -> None:
+        """Train to the end, saving as it goes."""
+        columns = (
+            TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("updates, {task.fields[figures]}"),
+            TimeElapsedColumn(), TimeRemainingColumn(),
+        )  # fmt: skip
+        shown_on = Console(stderr=True)
+        with (
+            SummaryWriter(self.out, purge_step=self.updates_done + 1) as writer,
+            Progress(*columns, console=shown_on) as progress,
+        ):
+            bar = progress.add_task("", total=self.n_updates, completed=self.updates_done, figures="")
+            while self.updates_done < self.n_updates:
+                figures = self.update()
+                for name, value in figures.items():
+                    writer.add_scalar(name, value, self.updates_done)
+                if self.updates_done % self.config.train.checkpoint_every == 0 or self.updates_done == self.n_updates:
+                    self.save()
+                shown = f"delivered {figures['episode/delivered']:.3f}, {figures['speed/ticks_per_s']:.0f} ticks/s"
+                progress.update(bar, completed=self.updates_done, figures=shown)
+
+    def update(self) -> dict[str, float]:
+        """One rollout and what is learned from it; returns what to log."""
+        started = time.perf_counter()
+        now = Schedule.at(self.updates_done / self.n_updates, self.config)
+        self.policy.set_temperature(now.temperature)
+        for group in self.optimiser.param_groups:
+            group["lr"] = now.learning_rate
+        actor = self.actor()
+        rollouts = [collector.collect(actor, now.guidance) for collector in self.collectors[: now.scenarios]]
+        figures = self.learn(rollouts, now)
+        self.updates_done += 1
+        decisions = sum(each.choice.shape[0] * each.choice.shape[1] for each in rollouts)
+        seconds = time.perf_counter() - started
+        terms = {
+            f"reward/{name}": sum(each.terms[name] for each in rollouts) / len(rollouts) for name in rollouts[0].terms
+        }
+        delivered = {
+            f"episode/delivered/{index}": sum(each.delivered) / max(1, len(each.delivered))
+            for index, each in enumerate(rollouts)
+        }
+        figures = self.workers.mean(figures | terms | delivered)
+        return figures | {
+            "episode/delivered": sum(figures[name] for name in delivered) / len(delivered),
+            "policy/contraction_rate": self.policy.contraction_rate(),
+            "policy/correction_std": self.policy.log_std.exp().mean().item(),
+            "schedule/learning_rate": now.learning_rate,
+            "schedule/guidance": now.guidance,
+            "schedule/temperature": now.temperature,
+            "speed/ticks_per_s": decisions * self.config.policy.decision_steps * self.workers.count / seconds,
+        }
+
+    def minibatches(self, rollouts: list[Rollout]) -> list[list[Tensor]]:
+        """A random split of each rollout's environments; every minibatch holds one part of each."""
+        parts = [
+            torch.randperm(each.choice.shape[1], generator=self.random).tensor_split(self.config.train.minibatches)
+            for each in rollouts
+        ]
+        return [list(minibatch) for minibatch in zip(*parts, strict=True)]
+
+    def descend(self) -> None:
+        """One step of the optimiser along the gradients."""
+        self.workers.average_gradients(self.trained)
+        torch.nn.utils.clip_grad_norm_(self.trained, self.config.train.max_grad_norm)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+
+    def judge(self) -> None:
+        """Fly the trained policy over unseen layouts, in both worlds, and save the figures with it."""
+        for backend, most in (("point", self.config.evaluation.n_layouts), ("pybullet", _FLOWN_LAYOUTS)):
+            count = min(most, self.config.evaluation.n_layouts)
+            config = self.config.override([f"world.backend={backend}", f"evaluation.n_layouts={count}"])
+            flown = config.policy.model_copy(update={"checkpoint": str(self.out / "policy.ckpt")})
+            config = config.model_copy(update={"policy": flown})
+            with Progress(console=Console(stderr=True)) as progress:
+                bar = progress.add_task(f"flying {count} unseen layouts, {backend} world", total=count)
+                self.figures[backend] = fly_policy(config, partial(progress.advance, bar))
+        self.save()
+
+    # Environments.
+
+    def _collector(self, index: int) -> Collector:
+        """The environments of one scenario, with layouts and random numbers of its own."""
+        config, scenarios = self.config, self.config.train.scenarios
+        share = self.workers.share(config.train.n_envs, "train.n_envs") // len(scenarios)
+        config = config.changed(scenarios[index] | {"train.n_envs": share}, f"train.scenarios, the {index + 1}.")
+        bank = sample_training_layout(config, _layout_seeds(config))
+        nowhere = np.full(bank.stock.shape[:2], bank.demand.shape[1])
+        assignment = self._solved(bank, config) if config.reward.guidance else nowhere
+        seed = np.random.SeedSequence([self.config.seed, index, self.workers.rank]).generate_state(1)[0]
+        return Collector(config, bank, assignment, int(seed), str(self.workers.device))
+
+    def _solved(self, bank: WorldState, config: Config) -> np.ndarray:
+        with Progress("expert", *Progress.get_default_columns(), console=Console(stderr=True)) as progress:
+            bar = progress.add_task("solving layouts ahead", total=None)
+            return solve_bank(
+                bank, config, progress=lambda done, total: progress.update(bar, completed=done, total=total)
+            )
+
+    # Saving.
+
+    def save(self) -> None:
+        """Write the deployable checkpoint and the state to go on from, each atomically."""
+        self.policy.eval()
+        write_checkpoint(
+            self.out / "policy.ckpt",
+            self.config,
+            {name: value.numpy() for name, value in self.policy.state_dict().items()},
+            export_stages(self.policy, self.config) if isinstance(self.policy, LGTCPolicy) else {},
+            seed=self.config.seed,
+            config_hash=self.config.hash(),
+            commit=self.commit,
+            updates=self.updates_done,
+            figures=self.figures,
+            contraction_rate=self.policy.contraction_rate(),
+        )
+        self.policy.train()
+        temporary = self.out / ".train_state.pt"
+        torch.save(
+            {
+                "config": self.config.to_yaml(),
+                "commit": self.commit,
+                "updates_done": self.updates_done,
+                "modules": {name: module.state_dict() for name, module in self._modules.items()},
+                "optimiser": self.optimiser.state_dict(),
+                "random": self.random.get_state(),
+                "collectors": [collector.snapshot() for collector in self.collectors],
+                "memories": self.memories(),
+            },
+            temporary,
+        )
+        os.replace(temporary, self.out / "train_state.pt")
+
+    def _saved(self) -> dict[str, Any]:
+        path = self.out / "train_state.pt"
+        if not path.exists():
+            raise UserError(f"nothing to resume in {self.out}: no train_state.pt; train in a new folder")
+        try:
+            saved = torch.load(path, weights_only=False)
+            earlier = content_hash(yaml.safe_load(saved["config"]))
+        except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, UnpicklingError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{path} is truncated or damaged ({reason}); train again in a new folder") from None
+        if earlier != self.config.hash():
+            raise UserError(
+                f"{self.out} was trained with configuration {earlier}, this is {self.config.hash()}; "
+                f"resume with {self.out / 'config.yaml'}, or name a new folder"
+            )
+        return saved
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        self.updates_done, self.commit = saved["updates_done"], saved["commit"]
+        for name, module in self._modules.items():
+            module.load_state_dict(saved["modules"][name])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.random.set_state(saved["random"])
+        for collector, each in zip(self.collectors, saved["collectors"], strict=True):
+            collector.restore(each)
+        self.recall(saved["memories"])
+
+
+def mean_figures(figures: list[dict[str, float]]) -> dict[str, float]:
+    """The mean of each figure."""
+    return {name: sum(each[name] for each in figures) / len(figures) for name in figures[0]}
+
+
+def _layout_seeds(config: Config) -> range:
+    """Training layouts, those of each seed apart from those of every other and from the evaluation's.
+
+    Raises:
+        UserError: the seed is so large that they would meet the evaluation's.
+    """
+    count = config.expert.bank_layouts
+    most = config.evaluation.first_seed // count - 1
+    if config.seed > most:
+        raise UserError(
+            f"seed: {config.seed} would train on layouts of the evaluation; with evaluation.first_seed="
+            f"{config.evaluation.first_seed} and expert.bank_layouts={count} it is at most {most}"
+        )
+    return range(config.seed * count, (config.seed + 1) * count)
+
+
+def _commit() -> str:
+    """The commit of the working tree, for the record."""
+    describe = ["git", "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(describe, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
