@@ -99,12 +99,18 @@ def _key(flight: Flight) -> str:
     programs = [*_PROGRAM, *(_OF_LEARNED if flight.learned else _OF_REFERENCES)]
     own = flight.method
     if flight.learned:
-        content = locate(checkpoint).read_bytes()
-        data["checkpoint"] = hashlib.sha256(content).hexdigest()
-        own = str(load_metadata(checkpoint)["config"].get("policy", {}).get("network", ""))
+        file = locate(checkpoint)
+        data["checkpoint"], own = _trained(file, file.stat().st_mtime_ns)
     if ":" in own:
         programs.append(own.partition(":")[0])
     return content_hash(data | {"method": flight.method, "programs": [_program(name) for name in programs]})
+
+
+@cache
+def _trained(checkpoint: Path, _written_ns: int) -> tuple[str, str]:
+    """A hash of a checkpoint as it was written then, and its `policy.network`."""
+    network = load_metadata(checkpoint)["config"].get("policy", {}).get("network", "")
+    return hashlib.sha256(checkpoint.read_bytes()).hexdigest(), str(network)
 
 
 @cache

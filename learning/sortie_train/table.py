@@ -144,32 +144,37 @@ def tables(rows: list[dict[str, Any]]) -> list[Table]:
 
 def _table(rows: list[dict[str, Any]]) -> Table:
     first = rows[0]
+    subject = next((row["method"] for row in rows if row["n_train_seeds"]), None)
+    caption = f"mean [95 % interval]; the stock allows {first['deliverable_mean']:.3f} delivered"
     title = (
         f"{first['suite']}: {first['n_layouts']} unseen layouts, {first['n_agents']} drones, {first['backend']} world"
     )
-    shown = Table(title=title, caption="mean [95 % interval]", title_justify="left", caption_justify="left")
+    shown = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     shown.add_column("method", no_wrap=True)
-    subject = next((row["method"] for row in rows if row["n_train_seeds"]), None)
-    difference = f"{subject}_minus_this_delivered_auc"
-    headings = ["delivered, time average", "seeds: std", "delivered", "to 90 %, s", "collisions /agent-min", "return"]
-    headings += ["bytes /agent-s", *([f"{subject} minus this, time average"] if subject else [])]
-    for heading in headings:
+    cells = [_cells(row, subject) for row in rows]
+    for heading in dict.fromkeys(heading for each in cells for heading in each):
         shown.add_column(heading, justify="right")
-    for row in rows:
-        std = row["std_over_seeds"]
-        reached = "" if row["reached_90"] == 1 else f" in {row['reached_90']:.0%}"
-        cells = [
-            _cell(row, "delivered_auc_mean", 3),
-            "" if not row["n_train_seeds"] else f"{row['n_train_seeds']}: {'-' if std is None else f'{std:.4f}'}",
-            _cell(row, "delivered_mean", 3),
-            "-" if row["time_to_90_s"] is None else f"{row['time_to_90_s']:.1f}{reached}",
-            _cell(row, "collisions_per_agent_min", 2),
-            f"{row['return_mean']:.3f}",
-            f"{row['bytes_per_agent_s']:.0f}",
-            *([_cell(row, difference, 3) if difference in row else ""] if subject else []),
-        ]
-        shown.add_row(row["method"], *cells, style="dim" if row["method"] == BEST else None)
+    for row, each in zip(rows, cells, strict=True):
+        shown.add_row(row["method"], *each.values(), style="dim" if row["method"] == BEST else None)
     return shown
+
+
+def _cells(row: dict[str, Any], subject: str | None) -> dict[str, str]:
+    """What is shown of a row, by heading; all rows have the same headings."""
+    reached = "" if row["reached_90"] == 1 else f" in {row['reached_90']:.0%}"
+    cells = {
+        "delivered, time average": _cell(row, "delivered_auc_mean", 3),
+        "delivered": _cell(row, "delivered_mean", 3),
+        "to 90 %, s": "-" if row["time_to_90_s"] is None else f"{row['time_to_90_s']:.1f}{reached}",
+        "collisions /agent-min": _cell(row, "collisions_per_agent_min", 2),
+        "return": f"{row['return_mean']:.3f}",
+        "bytes /agent-s": f"{row['bytes_per_agent_s']:.0f}",
+    }
+    if subject:
+        std, key = row["std_over_seeds"], f"{subject}_minus_this_delivered_auc"
+        cells["training seeds: std"] = "" if std is None else f"{row['n_train_seeds']}: {std:.4f}"
+        cells[f"{subject} minus this, time average"] = _cell(row, key, 3) if key in row else ""
+    return cells
 
 
 def _cell(row: dict[str, Any], key: str, digits: int) -> str:

@@ -59,7 +59,7 @@ def test_every_method_flies_every_suite_in_its_sizes_by_every_seed(
         (["evaluation.suites={odd: {comm.radius: 3}}"], ["evaluation.suites.odd", "comm.radius_m"]),
         (["evaluation.suites={odd: {comm.radius_m: far}}"], ["evaluation.suites.odd", "comm.radius_m", "far"]),
         (["evaluation.suites={odd: {evaluation.n_layouts: 3}}"], ["evaluation.suites.odd", "evaluation.n_layouts"]),
-        (["comm.latency_steps=1"], ["comm.latency_steps", "sortie sim"]),
+        (["comm.bandwidth_bytes_per_s=1000"], ["comm.bandwidth_bytes_per_s", "sortie sim"]),
         (["evaluation.methods=[lgtc]", "policy.decision_steps=2"], ["lgtc-1.ckpt", "policy.decision_steps"]),
         (["evaluation.methods=[lgtc]", "comm.radius_m=2.0", "policy.accept_mismatch=false"], ["comm.radius_m"]),
     ],
