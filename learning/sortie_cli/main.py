@@ -71,7 +71,13 @@ def train(
     loaded = _load(config, overrides)
     from sortie_cli.run_folder import create_run_folder, open_run_folder
 
-    folder = open_run_folder(out) if resume else create_run_folder(out)
+    leads = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one makes the folder
+    if "RANK" in os.environ and out is None:
+        raise _user_error("name the run's folder with --out DIR, so that all processes of torchrun share it")
+    if out is not None and not leads:
+        folder = out
+    else:
+        folder = open_run_folder(out) if resume else create_run_folder(out)
     from sortie_train.train import train as train_policy
 
     train_policy(loaded, folder, resume)
@@ -148,6 +154,12 @@ def doctor(json: Json = False) -> None:
     from sortie_cli.doctor import examine
 
     raise typer.Exit(examine(json))
+
+
+def _user_error(message: str) -> Exception:
+    from sortie_core.config import UserError
+
+    return UserError(message)
 
 
 def _load(config: Path, overrides: list[str] | None) -> Config:

@@ -276,8 +276,10 @@ def replay(policy: TeamPolicy, rollout: Rollout, envs: Tensor) -> Deliberation:
 
 
 def _stacked(values: list[Any]) -> Any:
-    """Tensors, or dataclasses of tensors, stacked along a new first axis."""
+    """Tensors, dataclasses of tensors, or None, stacked along a new first axis."""
     first = values[0]
+    if first is None:
+        return None
     if isinstance(first, Tensor):
         return torch.stack(values)
     return type(first)(**{name: _stacked([getattr(value, name) for value in values]) for name in vars(first)})

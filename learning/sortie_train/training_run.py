@@ -1,15 +1,17 @@
 """A training in a folder, whatever the algorithm: environments, progress, saving, and going on after a kill.
 
 A run folder holds ``config.yaml``, ``policy.ckpt`` (deployable at any time), ``train_state.pt`` (everything to go on
-from) and TensorBoard events. The same configuration and seed give the same weights again on the same machine, also
-after a kill and a resume.
+from) and TensorBoard events. The same configuration, seed and number of processes give the same weights again on the
+same machine, also after a kill and a resume.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
@@ -82,10 +84,11 @@ class TrainingRun:
         saved = self._saved() if resume else None
         self.collectors = [self._collector(index) for index in range(len(config.train.scenarios))]
         self.random = torch.Generator().manual_seed(config.seed)
-        out.mkdir(parents=True, exist_ok=True)
-        temporary = out / ".config.yaml"
-        temporary.write_text(config.to_yaml(), encoding="utf-8")
-        os.replace(temporary, out / "config.yaml")
+        if self.workers.leads:
+            out.mkdir(parents=True, exist_ok=True)
+            temporary = out / ".config.yaml"
+            temporary.write_text(config.to_yaml(), encoding="utf-8")
+            os.replace(temporary, out / "config.yaml")
         if saved:
             self._restore(saved)
 
@@ -119,14 +122,15 @@ class TrainingRun:
             TimeElapsedColumn(), TimeRemainingColumn(),
         )  # fmt: skip
         shown_on = Console(stderr=True)
-        with (
-            SummaryWriter(self.out, purge_step=self.updates_done + 1) as writer,
-            Progress(*columns, console=shown_on) as progress,
-        ):
+        with ExitStack() as shown:
+            progress = shown.enter_context(Progress(*columns, console=shown_on, disable=not self.workers.leads))
+            writer = self.workers.leads and shown.enter_context(
+                SummaryWriter(self.out, purge_step=self.updates_done + 1)
+            )
             bar = progress.add_task("", total=self.n_updates, completed=self.updates_done, figures="")
             while self.updates_done < self.n_updates:
                 figures = self.update()
-                for name, value in figures.items():
+                for name, value in figures.items() if writer else ():
                     writer.add_scalar(name, value, self.updates_done)
                 if self.updates_done % self.config.train.checkpoint_every == 0 or self.updates_done == self.n_updates:
                     self.save()
@@ -181,6 +185,8 @@ class TrainingRun:
 
     def judge(self) -> None:
         """Fly the trained policy over unseen layouts, in both worlds, and save the figures with it."""
+        if not self.workers.leads:
+            return
         for backend, most in (("point", self.config.evaluation.n_layouts), ("pybullet", _FLOWN_LAYOUTS)):
             count = min(most, self.config.evaluation.n_layouts)
             config = self.config.override([f"world.backend={backend}", f"evaluation.n_layouts={count}"])
@@ -189,7 +195,7 @@ class TrainingRun:
             with Progress(console=Console(stderr=True)) as progress:
                 bar = progress.add_task(f"flying {count} unseen layouts, {backend} world", total=count)
                 self.figures[backend] = fly_policy(config, partial(progress.advance, bar))
-        self.save()
+        self._write_policy()
 
     # Environments.
 
@@ -215,12 +221,18 @@ class TrainingRun:
 
     def save(self) -> None:
         """Write the deployable checkpoint and the state to go on from, each atomically."""
-        self.policy.eval()
+        collectors = self.workers.gather([collector.snapshot() for collector in self.collectors])
+        if self.workers.leads:
+            self._write_policy()
+            self._write_state(collectors)
+
+    def _write_policy(self) -> None:
+        policy = copy.deepcopy(self.policy).cpu().eval()
         write_checkpoint(
             self.out / "policy.ckpt",
             self.config,
-            {name: value.numpy() for name, value in self.policy.state_dict().items()},
-            export_stages(self.policy, self.config) if isinstance(self.policy, LGTCPolicy) else {},
+            {name: value.numpy() for name, value in policy.state_dict().items()},
+            export_stages(policy, self.config) if isinstance(policy, LGTCPolicy) else {},
             seed=self.config.seed,
             config_hash=self.config.hash(),
             commit=self.commit,
@@ -228,7 +240,8 @@ class TrainingRun:
             figures=self.figures,
             contraction_rate=self.policy.contraction_rate(),
         )
-        self.policy.train()
+
+    def _write_state(self, collectors: list[Any]) -> None:
         temporary = self.out / ".train_state.pt"
         torch.save(
             {
@@ -238,7 +251,7 @@ class TrainingRun:
                 "modules": {name: module.state_dict() for name, module in self._modules.items()},
                 "optimiser": self.optimiser.state_dict(),
                 "random": self.random.get_state(),
-                "collectors": [collector.snapshot() for collector in self.collectors],
+                "collectors": collectors,
                 "memories": self.memories(),
             },
             temporary,
@@ -260,6 +273,11 @@ class TrainingRun:
                 f"{self.out} was trained with configuration {earlier}, this is {self.config.hash()}; "
                 f"resume with {self.out / 'config.yaml'}, or name a new folder"
             )
+        if len(saved["collectors"]) != self.workers.count:
+            raise UserError(
+                f"{self.out} was trained by {len(saved['collectors'])} processes, these are {self.workers.count}; "
+                f"resume with as many"
+            )
         return saved
 
     def _restore(self, saved: dict[str, Any]) -> None:
@@ -268,7 +286,7 @@ class TrainingRun:
             module.load_state_dict(saved["modules"][name])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.random.set_state(saved["random"])
-        for collector, each in zip(self.collectors, saved["collectors"], strict=True):
+        for collector, each in zip(self.collectors, saved["collectors"][self.workers.rank], strict=True):
             collector.restore(each)
         self.recall(saved["memories"])
 

@@ -6,7 +6,7 @@ Each process steps its share of the environments, and gradients are averaged, so
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -71,7 +71,10 @@ class Workers:
         dist.all_reduce(values)
         return dict(zip(figures, (values / self.count).tolist(), strict=True))
 
-    def wait(self) -> None:
-        """Until all processes are here."""
-        if self.count > 1:
-            dist.barrier()
+    def gather(self, value: Any) -> list[Any]:
+        """The value of every process, by rank, in the one that leads; an empty list in the others."""
+        if self.count == 1:
+            return [value]
+        values = [None] * self.count if self.leads else None
+        dist.gather_object(value, values)
+        return values or []
