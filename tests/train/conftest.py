@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,7 @@ from sortie_policy.checkpoint import STAGES, write_checkpoint
 from sortie_policy.team_policy import make_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 PROJECT = Path(__file__).parents[2]
 SMALL = ["policy.hidden=8", "policy.mlp_width=16", "policy.key_dim=8"]
@@ -28,6 +30,23 @@ def configured() -> Callable[..., Config]:
         return load_config(PROJECT / path, [*SMALL, *short, "evaluation.suites={scarce: {}}", *overrides])
 
     return load
+
+
+@pytest.fixture
+def start_sortie(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start the command in a process of its own, in the test's folder; what still runs in the end is killed."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "sortie_cli.main", *arguments]
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        processes.append(subprocess.Popen(command, cwd=tmp_path, text=True, start_new_session=True, **streams))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture(scope="session")

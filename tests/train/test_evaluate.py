@@ -6,8 +6,6 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +21,7 @@ from sortie_train.flights import plan
 from sortie_train.results import result_path
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
 PROJECT = Path(__file__).parents[2]
@@ -143,18 +142,12 @@ def test_anybody_gets_the_same_figures_in_any_number_of_processes(
         assert path.read_bytes() == (tmp_path / "two" / "plots" / path.name).read_bytes()
 
 
-def start(config: Config, folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """`sortie evaluate` in a process of its own, in a session of its own."""
-    path = folder / "config.yaml"
-    path.write_text(config.to_yaml(), encoding="utf-8")
-    command = [sys.executable, "-m", "sortie_cli.main", "evaluate", str(path), "--out", str(folder / "run"), *arguments]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=PROJECT, text=True, start_new_session=True, **streams)
-
-
-def test_a_killed_evaluation_goes_on_where_it_was(compared: Callable[..., Config], tmp_path: Path) -> None:
+def test_a_killed_evaluation_goes_on_where_it_was(
+    compared: Callable[..., Config], start_sortie: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
     config = compared("evaluation.n_layouts=30")
-    process = start(config, tmp_path, "--jobs", "2")
+    (tmp_path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    process = start_sortie("evaluate", "config.yaml", "--out", "run", "--jobs", "2")
     results, deadline = tmp_path / "run" / "results", time.monotonic() + 240
     while len(list(results.glob("*.npz"))) < 3:
         assert process.poll() is None, process.communicate()
@@ -169,7 +162,7 @@ def test_a_killed_evaluation_goes_on_where_it_was(compared: Callable[..., Config
     _, alive = psutil.wait_procs(workers, timeout=30)
     assert not alive, "nothing goes on flying after a kill"
 
-    done = start(config, tmp_path, "--resume", "--json")
+    done = start_sortie("evaluate", "config.yaml", "--out", "run", "--resume", "--json")
     out, err = done.communicate(timeout=240)
     assert done.returncode == 0, err
     assert f"{len(before)} of 18 flights are taken over" in err
@@ -177,8 +170,11 @@ def test_a_killed_evaluation_goes_on_where_it_was(compared: Callable[..., Config
     assert json.loads(out) == flown(config, tmp_path / "uninterrupted")
 
 
-def test_an_interrupt_ends_the_workers_too_and_says_nothing(compared: Callable[..., Config], tmp_path: Path) -> None:
-    process = start(compared("evaluation.n_layouts=100"), tmp_path, "--jobs", "2")
+def test_an_interrupt_ends_the_workers_too_and_says_nothing(
+    compared: Callable[..., Config], start_sortie: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text(compared("evaluation.n_layouts=100").to_yaml(), encoding="utf-8")
+    process = start_sortie("evaluate", "config.yaml", "--out", "run", "--jobs", "2")
     results, deadline = tmp_path / "run" / "results", time.monotonic() + 240
     while not list(results.glob("*.npz")):
         assert time.monotonic() < deadline

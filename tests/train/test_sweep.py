@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,9 +18,10 @@ from sortie_train.sweep import sweep as train_all
 from sortie_train.train import train
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
+    from pathlib import Path
 
-PROJECT = Path(__file__).parents[2]
 TINY = [
     "train.n_envs=4", "train.decisions_per_rollout=4", "train.total_steps=480", "train.scenarios=[{team.n_agents: 3}]",
     "train.epochs=1", "train.minibatches=2", "train.checkpoint_every=1", "train.imitation_updates=1",
@@ -41,24 +39,20 @@ def tiny(configured: Callable[..., Config]) -> Callable[..., Config]:
     return load
 
 
-def start(config: Config, folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """`sortie sweep` into folder/sweep, in a process of its own."""
-    (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
-    command = [sys.executable, "-m", "sortie_cli.main", "sweep", "config.yaml", "--out", "sweep", *arguments]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=folder, text=True, start_new_session=True, **streams)
-
-
 def weights_of(path: Path) -> np.ndarray:
     return np.concatenate([value.ravel() for value in load_weights(path).values()])
 
 
 def test_a_killed_sweep_goes_on_to_what_single_trainings_give(
-    tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Callable[..., Config],
+    start_sortie: Callable[..., subprocess.Popen[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config, sweep = tiny(), tmp_path / "sweep"
-    process = start(config, tmp_path)
-    deadline = time.monotonic() + 120
+    (tmp_path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    process = start_sortie("sweep", "config.yaml", "--out", "sweep")
+    deadline = time.monotonic() + 240
     while not all((sweep / name / "train_state.pt").exists() for name in ("lgtc-1", "lgtc_alone-1")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -66,13 +60,13 @@ def test_a_killed_sweep_goes_on_to_what_single_trainings_give(
     trainings = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.communicate()
-    assert not psutil.wait_procs(trainings, timeout=10)[1], "nothing goes on training after a kill"
+    assert not psutil.wait_procs(trainings, timeout=30)[1], "nothing goes on training after a kill"
     done = [load_metadata(sweep / name / "policy.ckpt")["updates"] for name in ("lgtc-1", "lgtc_alone-1")]
     assert min(done) < 6, "it must have been killed on the way"
     assert not (sweep / "lgtc-1" / "finished").exists()
 
-    again = start(config, tmp_path, "--resume")
-    out, err = again.communicate(timeout=200)
+    again = start_sortie("sweep", "config.yaml", "--out", "sweep", "--resume")
+    out, err = again.communicate(timeout=280)
     assert again.returncode == 0, err
     assert "lgtc-1 is finished" in err
     assert [path.name for path in sorted(sweep.iterdir())] == ["lgtc-1", "lgtc_alone-1"]
@@ -90,11 +84,14 @@ def test_a_killed_sweep_goes_on_to_what_single_trainings_give(
     assert {path: path.stat().st_mtime_ns for path in sweep.rglob("*.ckpt")} == times
 
 
-def test_a_failure_stops_no_other_and_is_told_at_the_end(tiny: Callable[..., Config], tmp_path: Path) -> None:
+def test_a_failure_stops_no_other_and_is_told_at_the_end(
+    tiny: Callable[..., Config], start_sortie: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
     odd = "evaluation.learned={odd: {policy.network: 'no.such:Net'}, lgtc: {}}"
     config = tiny(odd, "evaluation.methods=[odd, lgtc]", "train.total_steps=80")
-    process = start(config, tmp_path)
-    out, err = process.communicate(timeout=200)
+    (tmp_path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    process = start_sortie("sweep", "config.yaml", "--out", "sweep")
+    out, err = process.communicate(timeout=280)
     assert process.returncode == 1, err
     assert (tmp_path / "sweep" / "lgtc-1" / "finished").exists()
     assert out == "", "what is not whole is not to be evaluated"
