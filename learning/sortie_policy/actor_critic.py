@@ -14,7 +14,7 @@ neighbours exchange is the Xi that masks the cell's support and weighs its input
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,17 +22,19 @@ from torch import Tensor, nn
 
 from sortie_core import comm_graph, observation
 from sortie_policy import contraction
-from sortie_policy.attention import ConsumerAttention, ConsumerEncoder, cluster_support, intended_supply, mlp
+from sortie_policy.attention import ConsumerAttention, ConsumerEncoder, cluster_support, mlp
 from sortie_policy.graph_filter import GraphFilter, shift_taps
-from sortie_policy.kept_intents import KeptIntents
+from sortie_policy.intent_exchange import IntentExchange
 from sortie_policy.lgtc_cell import LGTCCell
-from sortie_policy.rounds import split_rounds
+from sortie_policy.rounds import by_round, split_rounds
 from sortie_policy.team_policy import Deliberation, Recalled, TeamPolicy
+from sortie_policy.utterance import Utterance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sortie_core.config import Config
+    from sortie_policy.kept_intents import KeptIntents
 
 
 @dataclass
@@ -47,6 +49,8 @@ class Perception:
         log_attention: [B, N, M + 1] the final log Xi.
         supports: [B, K, N, N] the cell's support S^Xi in each of its K rounds.
         input_taps: [B, N, K + 1, F] taps of the cell's input u.
+        late_states: [B, K, N, F] what the others are heard to say of x in each round, where packets are late.
+        said: what is said in this decision but for x, where packets are late and nothing is replayed.
     """
 
     own: Tensor
@@ -56,10 +60,13 @@ class Perception:
     log_attention: Tensor
     supports: Tensor
     input_taps: Tensor
+    late_states: Tensor | None = None
+    said: Utterance | None = None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Perception:
         """A perception with `function` applied to every tensor."""
-        return Perception(**{name: function(value) for name, value in vars(self).items()})
+        parts = {name: function(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return Perception(**parts, said=self.said and self.said.map(function))
 
 
 class LGTCPolicy(TeamPolicy):
@@ -153,30 +160,28 @@ class LGTCPolicy(TeamPolicy):
         adjacency: Tensor,
         kept: KeptIntents | None,
         recalled: Recalled | None = None,
+        said: Utterance | None = None,
     ) -> tuple[Perception, Recalled, KeptIntents | None]:
         """See `TeamPolicy`."""
-        feature_rounds, intent_rounds, state_rounds = split_rounds(adjacency, self.hops, self.exchanges)
+        late = recalled.said if recalled else said
+        links = adjacency if late is None else late.links
+        feature_rounds, intent_rounds, state_rounds = split_rounds(links, self.hops, self.exchanges)
         psi, embedding = self.encode(seen.own, seen.consumers, seen.consumer_mask)
         filters = [comm_graph.support(linked if self.graph_filter else linked & False) for linked in feature_rounds]
-        mixed = self.mix(shift_taps(filters, psi, self.hops))
-        distance = (seen.consumer_position[:, None] - seen.position[:, :, None]).norm(dim=-1)
-        need = seen.need[:, None]
-        worth = observation.worth(seen.stock[:, :, None], need, distance, self.max_speed_mps)
-        tables = _Tables(seen, worth, kept, recalled, self.keep_rounds, self.max_speed_mps)
+        feature_taps = shift_taps(filters, psi, self.hops, late.features if late else None)
+        mixed = self.mix(feature_taps)
 
-        pair = observation.pair_features(seen, *tables.supply(None), tables.habit, self.max_speed_mps)
+        talk = IntentExchange(seen, kept, recalled, late, self.keep_rounds, self.exchanges, self.max_speed_mps)
+        pair = observation.pair_features(seen, *talk.supply(), talk.habit, self.max_speed_mps)
         log_attention = self.attend(mixed, embedding, pair, seen.consumer_mask)
         attention = log_attention.exp()
         for linked in intent_rounds[: self.exchanges]:
             attention = log_attention.exp()
-            tables.exchange(attention, linked)
-            fresh = intended_supply(linked, attention, seen.stock, worth)
-            supply, stronger = (far + near for far, near in zip(tables.supply(linked), fresh, strict=True))
-            pair = observation.pair_features(seen, supply, stronger, tables.habit, self.max_speed_mps)
+            pair = observation.pair_features(seen, *talk.exchange(attention, linked), talk.habit, self.max_speed_mps)
             log_attention = self.attend(mixed, embedding, pair, seen.consumer_mask)
 
-        weights = attention if self.cluster_mask else torch.ones_like(attention)
-        supports = [cluster_support(linked, weights) for linked in state_rounds]
+        supports = [self._cell_support(linked, attention, late) for linked in state_rounds]
+        input_taps = shift_taps(supports, attention[..., :-1] @ embedding, self.hops, late.inputs if late else None)
         perception = Perception(
             own=seen.own,
             mixed=mixed,
@@ -184,13 +189,36 @@ class LGTCPolicy(TeamPolicy):
             pair=pair,
             log_attention=log_attention,
             supports=torch.stack(supports, 1),
-            input_taps=shift_taps(supports, attention[..., :-1] @ embedding, self.hops),
+            input_taps=input_taps,
+            late_states=late.states if late else None,
         )
-        return perception, tables.recalled(), tables.kept
+        if said is not None:
+            links = by_round(adjacency, self.hops, self.exchanges)
+            features, inputs = (_as_said(taps) for taps in (feature_taps, input_taps))
+            perception.said = Utterance(links, features, attention, inputs, said.states, talk.tables())
+        return perception, talk.recalled(), talk.kept
+
+    def _cell_support(self, linked: Tensor, attention: Tensor, late: Utterance | None) -> Tensor:
+        if self.cluster_mask:
+            return cluster_support(linked, attention, late.attention if late else None)
+        return cluster_support(linked, torch.ones_like(attention))
 
     def remember(self, perception: Perception, state: Tensor) -> Tensor:
         """See `TeamPolicy`."""
-        return self.advance(shift_taps(perception.supports.unbind(1), state, self.hops), perception.input_taps)
+        return self.advance(self._state_taps(perception, state), perception.input_taps)
+
+    def _state_taps(self, perception: Perception, state: Tensor) -> Tensor:
+        return shift_taps(perception.supports.unbind(1), state, self.hops, perception.late_states)
+
+    def silence(self, kept: KeptIntents) -> Utterance:
+        """See `TeamPolicy`."""
+        return Utterance.silence(kept, self.hidden, self.hops, self.exchanges)
+
+    def utter(self, perception: Perception, state: Tensor) -> Utterance:
+        """See `TeamPolicy`."""
+        if perception.said is None:
+            raise ValueError("this perception is not of agents whose packets are late")
+        return replace(perception.said, states=_as_said(self._state_taps(perception, state)))
 
     def outcome(self, perception: Perception, new_state: Tensor) -> Deliberation:
         """See `TeamPolicy`."""
@@ -220,43 +248,6 @@ class LGTCPolicy(TeamPolicy):
         return contraction.contraction_rate(self.cell).item() if isinstance(self.cell, LGTCCell) else math.nan
 
 
-class _Tables:
-    """The tables of kept intentions through the exchanges of one decision, played or replayed."""
-
-    def __init__(
-        self,
-        seen: observation.Observation,
-        worth: Tensor,
-        kept: KeptIntents | None,
-        recalled: Recalled | None,
-        keep_rounds: int,
-        max_speed_mps: float,
-    ) -> None:
-        self.kept, self._seen, self._worth = kept, seen, worth
-        self._keep_rounds, self._max_speed_mps = keep_rounds, max_speed_mps
-        self._replayed = list(recalled.supply.unbind(1)) if recalled else []
-        self._recorded: list[Tensor] = []
-        if kept is not None:
-            itself = torch.arange(worth.shape[1], device=worth.device)
-            self.habit = kept.intent[:, itself, itself]
-        elif recalled is not None:
-            self.habit = recalled.habit
-
-    def exchange(self, attention: Tensor, linked: Tensor) -> None:
-        """Every agent announces its attention [B, N, M + 1] and hears its neighbours' tables."""
-        if self.kept is not None:
-            intent = attention[..., :-1].detach()
-            told = self.kept.announced(intent, self._seen.stock, self._seen.position, self._keep_rounds)
-            self.kept = told.heard(linked) if self._keep_rounds else told
-
-    def supply(self, heard: Tensor | None) -> tuple[Tensor, Tensor]:
-        """[B, N, M, R*] of all agents but those heard themselves, [B, N, N] bool, and of the stronger ones."""
-        if self.kept is None:
-            supply = self._replayed[len(self._recorded)]
-        else:
-            supply = self.kept.supply(self._seen, self._worth, self._max_speed_mps, heard)
-        self._recorded.append(supply)
-        return supply[:, :, 0], supply[:, :, 1]
-
-    def recalled(self) -> Recalled:
-        return Recalled(torch.stack(self._recorded, 1), self.habit)
+def _as_said(taps: Tensor) -> Tensor:
+    """[B, K, N, F] what each round carries of taps [B, N, K + 1, F]."""
+    return taps[..., :-1, :].transpose(1, 2)

@@ -94,18 +94,22 @@ class ConsumerAttention(nn.Module):
         return torch.log_softmax(torch.cat([logits, wait], -1) * self.scale / self.temperature, -1)
 
 
-def cluster_support(adjacency: Tensor, attention: Tensor) -> Tensor:
+def cluster_support(adjacency: Tensor, attention: Tensor, said: Tensor | None = None) -> Tensor:
     """The support of the cell: neighbours weighted by shared attention, ``w_ij = (a_ij or i = j) <Xi_i, Xi_j>``.
 
     Args:
         adjacency: [B, N, N] bool, who hears whom.
         attention: [B, N, M + 1] Xi.
+        said: [B, N, M + 1] what others are heard to say instead, where packets are late.
 
     Returns:
         [B, N, N] row-stochastic.
     """
     linked = adjacency | torch.eye(adjacency.shape[-1], dtype=torch.bool, device=adjacency.device)
-    weight = (attention @ attention.transpose(-1, -2)) * linked
+    weight = attention @ (attention if said is None else said).transpose(-1, -2)
+    if said is not None:
+        weight = weight + torch.diag_embed((attention * (attention - said)).sum(-1))
+    weight = weight * linked
     return weight / weight.sum(-1, keepdim=True)
 
 

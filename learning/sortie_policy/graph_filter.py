@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def shift_taps(support: torch.Tensor | Sequence[torch.Tensor], x: torch.Tensor, hops: int) -> torch.Tensor:
+def shift_taps(
+    support: torch.Tensor | Sequence[torch.Tensor], x: torch.Tensor, hops: int, said: torch.Tensor | None = None
+) -> torch.Tensor:
     """Stack ``x, S x, .., S^K x``.
 
     Args:
@@ -23,14 +25,19 @@ def shift_taps(support: torch.Tensor | Sequence[torch.Tensor], x: torch.Tensor, 
             differ: the taps are then ``x, S_1 x, S_2 S_1 x, ..``.
         x: [..., N, F] features.
         hops: K, the number of rounds.
+        said: [..., K, N, F] what others are heard to say in each round instead of their tap, where packets are late.
 
     Returns:
         [..., N, K + 1, F] taps.
     """
     rounds = [support] * hops if isinstance(support, torch.Tensor) else support
     taps = [x]
-    for _, heard in zip(range(hops), rounds, strict=True):
-        taps.append(heard @ taps[-1])
+    for hop, heard in zip(range(hops), rounds, strict=True):
+        if said is None:
+            taps.append(heard @ taps[-1])
+        else:
+            late, own = said[..., hop, :, :], heard.diagonal(dim1=-2, dim2=-1)[..., None]
+            taps.append(heard @ late + own * (taps[-1] - late))
     return torch.stack(taps, dim=-2)
 
 

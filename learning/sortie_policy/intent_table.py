@@ -65,21 +65,23 @@ class IntentTable:
         told = [[np.float32(sender), np.float32(e.age), *e.position, *e.stock, *e.intent] for sender, e in others]
         return np.concatenate([attention, position, stock, *told], dtype=np.float32)
 
-    def hear(self, payloads: dict[int, Array]) -> None:
-        """Keep the freshest entry about everybody, from what neighbours announced in this round.
+    def hear(self, payloads: dict[int, Array], rounds_ago: dict[int, int]) -> None:
+        """Keep the freshest entry about everybody, from what neighbours announced.
 
         Args:
             payloads: what `announce` returned, by sender.
+            rounds_ago: how many rounds ago it did, by sender; 0 for this round.
         """
         own = self._entries[self._index]
         n_consumers, n_resources = len(own.intent), len(own.stock)
         start = n_consumers + 1 + self._dimensions + n_resources
         for sender, payload in sorted(payloads.items()):
             position, stock = np.split(payload[n_consumers + 1 : start], [self._dimensions])
-            self._take(sender, _Entry(0, payload[:n_consumers], stock, position))
+            late = rounds_ago[sender]
+            self._take(sender, _Entry(late, payload[:n_consumers], stock, position))
             for row in payload[start:].reshape(-1, 2 + self._dimensions + n_resources + n_consumers):
                 position, stock, intent = np.split(row[2:], [self._dimensions, self._dimensions + n_resources])
-                self._take(int(row[0]), _Entry(int(row[1]), intent, stock, position))
+                self._take(int(row[0]), _Entry(late + int(row[1]), intent, stock, position))
 
     def _take(self, about: int, entry: _Entry) -> None:
         known = self._entries.get(about)

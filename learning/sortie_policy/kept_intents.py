@@ -76,19 +76,28 @@ class KeptIntents:
             age, *(torch.where(itself[..., None], mine[:, None], old) for mine, old in zip(new, kept, strict=True))
         )
 
-    def heard(self, linked: Tensor) -> KeptIntents:
-        """The tables after every agent has heard those of its neighbours, [B, N, N] bool, i hears j."""
-        best = self.age
-        source = torch.arange(best.shape[-1], device=best.device)[:, None].expand_as(best)
+    def heard(self, linked: Tensor, told: KeptIntents | None = None, rounds_ago: int = 0) -> KeptIntents:
+        """The tables after every agent has heard those of its neighbours.
+
+        Args:
+            linked: [B, N, N] bool, i hears j.
+            told: what the neighbours broadcast where that is late; None for these tables.
+            rounds_ago: how many exchange rounds ago they did.
+        """
+        theirs = told or self
+        best, itself = self.age, torch.arange(self.age.shape[-1], device=self.age.device)[:, None]
+        source = itself.expand_as(best)
         for sender in range(best.shape[-1]):
-            offered = torch.where(linked[:, :, sender, None], self.age[:, sender, None, :], UNKNOWN)
+            offered = torch.where(linked[:, :, sender, None], theirs.age[:, sender, None, :] + rounds_ago, UNKNOWN)
             fresher = offered < best
             best, source = torch.where(fresher, offered, best), torch.where(fresher, sender, source)
 
-        def taken(values: Tensor) -> Tensor:
-            return values.gather(1, source[..., None].expand(*source.shape, values.shape[-1]))
+        def taken(mine: Tensor, others: Tensor) -> Tensor:
+            values = others.gather(1, source[..., None].expand(*source.shape, others.shape[-1]))
+            return values if told is None else torch.where((source == itself)[..., None], mine, values)
 
-        return KeptIntents(best, taken(self.intent), taken(self.stock), taken(self.position))
+        entries = ("intent", "stock", "position")
+        return KeptIntents(best, *(taken(getattr(self, name), getattr(theirs, name)) for name in entries))
 
     def supply(self, seen: Observation, worth: Tensor, max_speed_mps: float, without: Tensor | None = None) -> Tensor:
         """What each agent believes that others bring to each consumer.

@@ -57,7 +57,13 @@ def split_rounds(adjacency: Tensor, hops: int, exchanges: int) -> tuple[list[Ten
         hops: K.
         exchanges: E.
     """
-    total = deliberation_rounds(hops, exchanges)
-    rounds = [adjacency] * total if adjacency.ndim == 3 else list(adjacency.unbind(1))
+    rounds = by_round(adjacency, hops, exchanges).unbind(1)
     shared = hops + max(1, exchanges) - 1
-    return rounds[:hops], rounds[hops : shared + 1], rounds[shared:]
+    return list(rounds[:hops]), list(rounds[hops : shared + 1]), list(rounds[shared:])
+
+
+def by_round(adjacency: Tensor, hops: int, exchanges: int) -> Tensor:
+    """The links [B, rounds, N, N] where they may be given as [B, N, N], the same in all rounds."""
+    if adjacency.ndim == 4:
+        return adjacency
+    return adjacency[:, None].expand(-1, deliberation_rounds(hops, exchanges), -1, -1)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sortie_core.config import Config
 
 Array = np.ndarray
-Rounds = Generator[Array, dict[int, Array], None]
+Rounds = Generator[Array, dict[int, Packet], None]
 """Yields the payload of each round and is sent what was heard in it, by sender."""
 
 
@@ -114,10 +114,13 @@ class AgentRuntime:
         """
         if self._tick is None:
             raise RuntimeError("finish_round before start_tick, or after the tick was over")
-        packets = sorted(
-            (packet for packet in packets if packet.round == self._sent.round), key=lambda each: each.sender
-        )
-        heard = {packet.sender: packet.payload for packet in packets if packet.sender != self.index}
+        # Of two packets of one sender, of which one is late, the fresher one counts.
+        packets = sorted(packets, key=lambda each: (each.sender, each.tick))
+        heard = {
+            packet.sender: packet
+            for packet in packets
+            if packet.round == self._sent.round and packet.sender != self.index
+        }
         try:
             payload = self._tick.send(heard)
         except StopIteration:
@@ -130,10 +133,12 @@ class AgentRuntime:
         """A tick: yields the payload of each round, and is sent the payloads heard in it by sender."""
         dimensions = self.config.task.dimensions
         beacons = yield np.concatenate([view.position, view.velocity, view.stock]).astype(np.float32)
-        neighbours = {
-            sender: Neighbour(beacon[:dimensions], beacon[dimensions : 2 * dimensions])
-            for sender, beacon in beacons.items()
-        }
+        neighbours = {}
+        for sender, beacon in beacons.items():
+            position, velocity, _ = np.split(beacon.payload, [dimensions, 2 * dimensions])
+            # A slow radio tells where it was; it should have gone straight on since.
+            late_s = np.float32((view.tick - beacon.tick) * self.config.world.dt_s)
+            neighbours[sender] = Neighbour(position + late_s * velocity, velocity)
         if n_rounds(view.tick, self.config.policy) > 1:
             yield from self._deliberate(view)
         self.decision = self._decision(view, list(neighbours.values()))
@@ -146,7 +151,7 @@ class AgentRuntime:
         taps = [psi[0, 0]]
         for _ in range(policy.hops):
             heard = yield taps[-1]
-            known = list(heard.values()) if policy.graph_filter else []
+            known = [packet.payload for packet in heard.values()] if policy.graph_filter else []
             taps.append(np.stack([taps[-1], *known]).mean(axis=0, dtype=np.float32))
         mixed = stages.mix(np.stack(taps)[None, None])
         habit = self._table.begin(len(embedding[0]))
@@ -166,17 +171,19 @@ class AgentRuntime:
             taps = [np.concatenate([attention[:-1] @ embedding[0], self.state])]
             announced = self._table.announce(attention, view) if policy.exchanges else attention
             heard = yield np.concatenate([taps[0], announced]) if last else announced
+            told = {sender: packet.payload for sender, packet in heard.items()}
             if last:
                 shared = 2 * policy.hidden
-                others = {sender: payload[shared : shared + len(attention)] for sender, payload in heard.items()}
-                carried = {sender: payload[:shared] for sender, payload in heard.items()}
-                heard = {sender: payload[shared:] for sender, payload in heard.items()}
+                others = {sender: payload[shared : shared + len(attention)] for sender, payload in told.items()}
+                carried = {sender: payload[:shared] for sender, payload in told.items()}
+                told = {sender: payload[shared:] for sender, payload in told.items()}
             if policy.exchanges:
-                self._table.hear(heard)
+                self._table.hear(told, self._rounds_ago(heard))
                 pair, log_attention = attend()
         for hop in range(policy.hops):
             if hop:
-                carried = yield taps[-1]
+                heard = yield taps[-1]
+                carried = {sender: packet.payload for sender, packet in heard.items()}
             taps.append(self._tap(attention, others, taps[-1], carried))
 
         input_taps, state_taps = np.split(np.stack(taps)[None, None], 2, axis=-1)
@@ -184,6 +191,14 @@ class AgentRuntime:
         log_choice, correction = stages.act(state, mixed, seen.own, embedding, pair, log_attention)
         self.state, self._attention = state[0, 0], np.exp(log_attention[0, 0])
         self._choice, self._correction = self._choose(log_choice[0, 0]), np.tanh(correction[0, 0])
+
+    def _rounds_ago(self, heard: dict[int, Packet]) -> dict[int, int]:
+        """How many exchange rounds ago each packet was sent; a slow radio delivers those of earlier decisions."""
+        policy = self.config.policy
+        decisions_ago = {
+            sender: (self._sent.tick - packet.tick) // policy.decision_steps for sender, packet in heard.items()
+        }
+        return {sender: policy.exchanges * count for sender, count in decisions_ago.items()}
 
     def _tap(self, attention: Array, others: dict[int, Array], own: Array, heard: dict[int, Array]) -> Array:
         """One round through the cell's support; who was not heard before, with its attention, has no weight in it."""

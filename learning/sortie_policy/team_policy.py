@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from sortie_core.config import Config
     from sortie_core.observation import Observation
+    from sortie_policy.utterance import Utterance
 
 NETWORKS = {
     "lgtc": "sortie_policy.actor_critic:LGTCPolicy",
@@ -38,14 +39,16 @@ class Recalled:
         supply: [B, E + 1, N, 2, M, R*] what those who are not heard themselves intend to bring, before the first and
             after each of the E exchanges: of all, and of those whose visit is worth more.
         habit: [B, N, M] what the agent itself announced last.
+        said: what was heard of the decision before, where packets are late.
     """
 
     supply: Tensor
     habit: Tensor
+    said: Utterance | None = None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Recalled:
         """With `function` applied to every tensor."""
-        return Recalled(function(self.supply), function(self.habit))
+        return Recalled(function(self.supply), function(self.habit), self.said and self.said.map(function))
 
 
 @dataclass
@@ -55,21 +58,23 @@ class Memory:
     Attributes:
         state: [B, N, F] of the recurrent cell.
         kept: the others' intentions.
+        said: what all said in the last decision, where packets are late, and else None.
     """
 
     state: Tensor
     kept: KeptIntents
+    said: Utterance | None = None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Memory:
         """With `function` applied to every tensor."""
-        return Memory(function(self.state), self.kept.map(function))
+        return Memory(function(self.state), self.kept.map(function), self.said and self.said.map(function))
 
     def cleared(self, where: Tensor) -> Memory:
         """Without memory in the environments of the mask [B] bool."""
         kept = self.kept.map(lambda values: values)
         kept.age = torch.where(where[:, None, None], torch.full_like(kept.age, UNKNOWN), kept.age)
         kept.intent = torch.where(where[:, None, None, None], 0.0, kept.intent)
-        return Memory(torch.where(where[:, None, None], 0.0, self.state), kept)
+        return Memory(torch.where(where[:, None, None], 0.0, self.state), kept, self.said and self.said.unheard(where))
 
 
 @dataclass
@@ -109,7 +114,12 @@ class TeamPolicy(nn.Module):
     log_std: nn.Parameter
 
     def perceive(
-        self, seen: Observation, adjacency: Tensor, kept: KeptIntents | None, recalled: Recalled | None = None
+        self,
+        seen: Observation,
+        adjacency: Tensor,
+        kept: KeptIntents | None,
+        recalled: Recalled | None = None,
+        said: Utterance | None = None,
     ) -> tuple[Any, Recalled, KeptIntents | None]:
         """All of a decision that does not depend on the state.
 
@@ -118,6 +128,7 @@ class TeamPolicy(nn.Module):
             adjacency: [B, N, N] bool, who hears whom; or [B, rounds, N, N] by round, from `rounds.draw_rounds`.
             kept: the tables of kept intentions; None where `recalled` says what they gave.
             recalled: recorded when the decision was made.
+            said: in the last decision, where packets are late; given only to networks that define `silence`.
 
         Returns:
             What `remember` and `outcome` need: an object of tensors with a method `map`; what the tables gave; and
@@ -135,15 +146,35 @@ class TeamPolicy(nn.Module):
 
     def forward(self, seen: Observation, adjacency: Tensor, memory: Memory) -> tuple[Deliberation, Memory, Recalled]:
         """One decision of every agent."""
-        perception, recalled, kept = self.perceive(seen, adjacency, memory.kept)
+        late: dict[str, Any] = {} if memory.said is None else {"said": memory.said}
+        perception, recalled, kept = self.perceive(seen, adjacency, memory.kept, **late)
         out = self.outcome(perception, self.remember(perception, memory.state))
-        return out, Memory(out.state, kept or memory.kept), recalled
+        said = memory.said and self.utter(perception, memory.state)
+        return out, Memory(out.state, kept or memory.kept, said), recalled
 
-    def initial_memory(self, seen: Observation) -> Memory:
-        """Of agents that begin: no state, nobody known."""
+    def initial_memory(self, seen: Observation, late: bool = False) -> Memory:
+        """Of agents that begin: no state, nobody known.
+
+        Args:
+            seen: what they see.
+            late: packets are heard one decision late, as for comm.latency_steps of 1 to policy.decision_steps.
+        """
         batch, n_agents, _ = seen.position.shape
         state = seen.position.new_zeros(batch, n_agents, self.hidden)
-        return Memory(state, KeptIntents.nothing(seen.stock, seen.position, seen.need.shape[1]))
+        kept = KeptIntents.nothing(seen.stock, seen.position, seen.need.shape[1])
+        return Memory(state, kept, self.silence(kept) if late else None)
+
+    def silence(self, kept: KeptIntents) -> Utterance | None:
+        """What was said before the first decision, where packets are late; None for agents that never say anything.
+
+        Raises:
+            UserError: the network does not model late packets.
+        """
+        raise UserError(f"comm.latency_steps: {type(self).__name__} does not model late packets; set it to 0")
+
+    def utter(self, perception: Any, state: Tensor) -> Utterance:
+        """What agents with state [B, N, F] say in the decision of a perception, for those who hear it in the next."""
+        raise NotImplementedError
 
     def set_temperature(self, temperature: float) -> None:
         """Of the attention, as the schedule has it; without effect where the network has none."""

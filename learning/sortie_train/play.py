@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sortie_core.action import team_command
+from sortie_core.beacons import Beacons
 from sortie_core.comm_graph import adjacency, squared_distances, support
 from sortie_core.delivery import finished, serving
 from sortie_core.metrics import MissionMetrics
@@ -84,6 +85,7 @@ def play(team: Team, state: WorldState, step: Step) -> Figures:
     config = team.config
     metrics, radio = MissionMetrics(state, config), _Radio(state, config)
     linked = adjacency(state.position, state.alive, config.comm.radius_m)
+    beacons = Beacons(config.comm, np.random.default_rng(config.seed).random)
     n_agents = np.maximum(state.present.sum(axis=1), 1)
     returns = np.zeros(len(state.time_s))
     curve = [metrics.result()["delivered_fraction"]]
@@ -95,7 +97,8 @@ def play(team: Team, state: WorldState, step: Step) -> Figures:
             choice, correction = team.choose(state)
             radio.count(team.bytes_sent, running)
         radio.count_beacons(state, running)
-        result = step(team_command(state, choice, linked, correction, config))
+        told, heard = beacons.exchange(state, linked)
+        result = step(team_command(state, choice, heard, correction, config, told))
         returns += running * result.reward.sum(axis=1) / n_agents
         metrics.update(state, result.state, result.squared_m2)
         state, linked = result.state, result.adjacency

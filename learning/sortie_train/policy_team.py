@@ -55,9 +55,10 @@ class PolicyTeam:
         linked = adjacency(state.position, state.alive, comm.radius_m)
         if comm.loss:
             linked = draw_rounds(linked, sizes.hops, sizes.exchanges, comm.loss, self._random)
-        memory = self._memory or self.policy.initial_memory(seen)
-        self.bytes_sent = self.bytes_sent + deliberation_bytes(state, linked, memory.kept, self.config).numpy()
+        memory = self._memory or self.policy.initial_memory(seen, late=comm.latency_steps > 0)
         out, self._memory, _ = self.policy(seen, linked, memory)
+        told = self._memory.said.tables if self._memory.said else None
+        self.bytes_sent = self.bytes_sent + deliberation_bytes(state, linked, memory.kept, self.config, told).numpy()
         if sizes.deterministic:
             choice = out.log_choice.argmax(-1)
         else:

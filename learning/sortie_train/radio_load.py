@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 _FLOAT_BYTES = 4
 
 
-def deliberation_bytes(state: WorldState, linked: Tensor, kept: KeptIntents, config: Config) -> Tensor:
+def deliberation_bytes(
+    state: WorldState, linked: Tensor, kept: KeptIntents, config: Config, told: KeptIntents | None = None
+) -> Tensor:
     """What all agents of each team send in one deliberation, by the table of `sortie_core.packets`.
 
     Args:
@@ -25,6 +27,8 @@ def deliberation_bytes(state: WorldState, linked: Tensor, kept: KeptIntents, con
         linked: [B, N, N] bool, who hears whom; or [B, rounds, N, N] by round.
         kept: the tables of kept intentions before the deliberation.
         config: of the missions, with the network's sizes as trained.
+        told: [B, E, N, N, ...] the tables as announced in each exchange, where packets are late; else they follow from
+            `linked` and `kept`.
 
     Returns:
         [B].
@@ -40,7 +44,13 @@ def deliberation_bytes(state: WorldState, linked: Tensor, kept: KeptIntents, con
     per_agent = _FLOAT_BYTES * floats + HEADER_BYTES * deliberation_rounds(policy.hops, policy.exchanges)
     per_entry = _FLOAT_BYTES * (2 + dimensions + n_resources + n_consumers)
     alive = state.alive.to(state.position.dtype)
-    return (alive * (per_agent + per_entry * _entries(linked, kept, config))).sum(dim=1)
+    entries = _entries(linked, kept, config) if told is None else _known(told).sum(dim=1)
+    return (alive * (per_agent + per_entry * entries)).sum(dim=1)
+
+
+def _known(tables: KeptIntents) -> Tensor:
+    """[..., N] how many others each agent's table has an entry about."""
+    return (tables.age < UNKNOWN).sum(dim=-1) - 1
 
 
 def _entries(linked: Tensor, kept: KeptIntents, config: Config) -> Tensor:
@@ -55,7 +65,7 @@ def _entries(linked: Tensor, kept: KeptIntents, config: Config) -> Tensor:
         return known
     for exchange, heard in enumerate(split_rounds(linked, policy.hops, policy.exchanges)[1][: policy.exchanges]):
         told = ages.announced(nothing, nothing, nothing, keep_rounds)
-        known += (told.age < UNKNOWN).sum(dim=-1) - 1
+        known += _known(told)
         if exchange < policy.exchanges - 1:
             ages = told.heard(heard)
     return known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sortie_core.action import team_command
+from sortie_core.beacons import Beacons
 from sortie_core.delivery import MET, outstanding
 from sortie_core.metrics import delivered_share
 from sortie_core.observation import Observation, observe
@@ -86,6 +88,7 @@ class Collector:
         self._bank_assignment = torch.as_tensor(assignment, device=device)
         self.memory: Memory | None = None
         self.random = torch.Generator(device).manual_seed(seed)
+        self.beacons = Beacons(config.comm, partial(torch.rand, generator=self.random, device=device))
         self.layouts = np.random.default_rng(seed)
         self.world = PointWorld(config, "torch", device)
         n_envs = config.train.n_envs
@@ -112,7 +115,7 @@ class Collector:
             guidance: factor on the guidance term, 1 .. 0 over training.
         """
         if self.memory is None:
-            self.memory = policy.initial_memory(self._look()[0])
+            self.memory = policy.initial_memory(self._look()[0], late=self.config.comm.latency_steps > 0)
         start, steps = self.memory.state, []
         sums: dict[str, float] = {}
         delivered: list[float] = []
@@ -202,7 +205,8 @@ class Collector:
         linked = self.world.graph()[1]
         for _ in range(self.config.policy.decision_steps):
             state = self.world.state
-            command = team_command(state, choice, linked, correction, self.config)
+            told, heard = self.beacons.exchange(state, linked)
+            command = team_command(state, choice, heard, correction, self.config, told)
             result = self.world.step(command, self.assignment)
             linked = result.adjacency
             for name, term in result.terms.items():
@@ -223,6 +227,7 @@ class Collector:
             self.assignment = self.assignment.clone()
             self.assignment[ended] = self._bank_assignment[picked]
         self.memory = memory.cleared(ended)
+        self.beacons.forget(ended)
         self.fresh = ended
 
     def snapshot(self) -> dict[str, Any]:
@@ -233,6 +238,7 @@ class Collector:
             "world": vars(self.world.state),
             "assignment": self.assignment,
             "memory": self.memory,
+            "beacons": self.beacons.flying,
             "fresh": self.fresh,
         }
 
@@ -242,6 +248,7 @@ class Collector:
         self.layouts.bit_generator.state = saved["layouts"]
         self.world.restart(WorldState(**saved["world"]))
         self.assignment, self.memory, self.fresh = saved["assignment"], saved["memory"], saved["fresh"]
+        self.beacons.flying = saved["beacons"]
 
 
 def replay(policy: TeamPolicy, rollout: Rollout, envs: Tensor) -> Deliberation:

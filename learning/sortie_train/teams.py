@@ -129,15 +129,16 @@ def refuse_slow_radio(config: Config) -> None:
     """Refuse what the batched pass does not model, instead of leaving it out in silence.
 
     Raises:
-        UserError: latency or limited bandwidth.
+        UserError: a latency of more than a decision, or limited bandwidth.
     """
+    comm, most_steps = config.comm, config.policy.decision_steps
     limits = {
-        "comm.latency_steps": (config.comm.latency_steps, 0),
-        "comm.bandwidth_bytes_per_s": (config.comm.bandwidth_bytes_per_s, inf),
+        "comm.latency_steps": (comm.latency_steps, comm.latency_steps <= most_steps, f"at most {most_steps}"),
+        "comm.bandwidth_bytes_per_s": (comm.bandwidth_bytes_per_s, comm.bandwidth_bytes_per_s == inf, "inf"),
     }
-    for key, (asked, modelled) in limits.items():
-        if asked != modelled:
-            raise UserError(f"{key}={asked} is flown by `sortie sim` alone; set {key}={modelled} here")
+    for key, (asked, modelled, limit) in limits.items():
+        if not modelled:
+            raise UserError(f"{key}={asked} is flown by `sortie sim` alone; set it to {limit} here")
 
 
 def make_team(method: str, config: Config) -> Team:

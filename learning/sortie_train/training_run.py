@@ -67,10 +67,11 @@ class TrainingRun:
     """
 
     def __init__(self, config: Config, out: Path, resume: bool) -> None:
-        refuse_slow_radio(config)
         torch.set_num_threads(1)
         torch.manual_seed(config.seed)
         self.config, self.out, self.workers = config, out, Workers()
+        for index in range(len(config.train.scenarios)):
+            refuse_slow_radio(self._scenario(index))
         self.policy = make_policy(config).to(self.workers.device)
         self._modules = {"policy": self.policy} | {
             name: module.to(self.workers.device) for name, module in self.helpers().items()
@@ -199,11 +200,14 @@ class TrainingRun:
 
     # Environments.
 
-    def _collector(self, index: int) -> Collector:
-        """The environments of one scenario, with layouts and random numbers of its own."""
+    def _scenario(self, index: int) -> Config:
         config, scenarios = self.config, self.config.train.scenarios
         share = self.workers.share(config.train.n_envs, "train.n_envs") // len(scenarios)
-        config = config.changed(scenarios[index] | {"train.n_envs": share}, f"train.scenarios, the {index + 1}.")
+        return config.changed(scenarios[index] | {"train.n_envs": share}, f"train.scenarios, the {index + 1}.")
+
+    def _collector(self, index: int) -> Collector:
+        """The environments of one scenario, with layouts and random numbers of its own."""
+        config = self._scenario(index)
         bank = sample_training_layout(config, _layout_seeds(config))
         nowhere = np.full(bank.stock.shape[:2], bank.demand.shape[1])
         assignment = self._solved(bank, config) if config.reward.guidance else nowhere

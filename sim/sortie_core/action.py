@@ -101,7 +101,14 @@ def _norm(vector: Array) -> Array:
     return xp.sqrt(xp.sum(vector * vector, axis=-1, keepdims=True))
 
 
-def team_command(state: WorldState, choice: Array, linked: Array, correction: Array | None, config: Config) -> Array:
+def team_command(
+    state: WorldState,
+    choice: Array,
+    linked: Array,
+    correction: Array | None,
+    config: Config,
+    told: WorldState | None = None,
+) -> Array:
     """Velocity commands of whole teams, for batched worlds and centralised references.
 
     Args:
@@ -110,11 +117,17 @@ def team_command(state: WorldState, choice: Array, linked: Array, correction: Ar
         linked: [B, N, N] bool, whose motion each agent knows.
         correction: [B, N, D] in [-1, 1], or None.
         config: for speeds and distances.
+        told: the missions when that was sent which others know of an agent's motion, from where they take it to have
+            gone straight on; None for now. See `beacons.Beacons`.
 
     Returns:
         [B, N, D] m/s; zero for agents that are not alive.
     """
     xp = array_namespace(state.position)
+    others = state if told is None else told
+    place = others.position
+    if others is not state:
+        place = place + (state.time_s - others.time_s)[:, None, None] * others.velocity
     n_consumers = state.consumer_position.shape[1]
     wanted = state.active & ~state.completed
     index = xp.clip(choice, max=n_consumers - 1)
@@ -128,8 +141,8 @@ def team_command(state: WorldState, choice: Array, linked: Array, correction: Ar
         state.velocity,
         target,
         going,
-        state.position[:, None],
-        state.velocity[:, None],
+        place[:, None],
+        others.velocity[:, None],
         linked,
         xp.zeros_like(state.position) if correction is None else correction,
         config,

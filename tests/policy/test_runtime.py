@@ -61,13 +61,27 @@ def wandering_team(seed: int, steps: int, half_m: float) -> dict[str, np.ndarray
     }
 
 
-def exchange(runtimes: list[AgentRuntime], views: list[LocalView], links: list[np.ndarray]) -> None:
-    """One tick of radio rounds; links[r][i, j] says whether i hears j in round r."""
+Inbox = list[list[Packet]]
+
+
+def exchange(
+    runtimes: list[AgentRuntime], views: list[LocalView], links: list[np.ndarray], late: list[Inbox] | None
+) -> list[Inbox]:
+    """One tick of radio rounds; links[r][i, j] says whether what j sends in round r reaches i.
+
+    It does at once, or, where `late` is what was on its way to everybody in each round, then that comes instead.
+
+    Returns:
+        What reaches everybody of this tick, by round.
+    """
     packets: list[Packet | None] = [runtime.start_tick(view) for runtime, view in zip(runtimes, views, strict=True)]
-    for linked in links:
-        heard = [[packets[j] for j in np.flatnonzero(linked[i])] for i in range(N)]
+    sent = []
+    for round_, linked in enumerate(links):
+        sent.append([[packets[j] for j in np.flatnonzero(linked[i])] for i in range(N)])
+        heard = sent[-1] if late is None else late[round_]
         packets = [runtime.finish_round(each) for runtime, each in zip(runtimes, heard, strict=True)]
     assert packets == [None] * N
+    return sent
 
 
 @pytest.mark.parametrize(
@@ -85,7 +99,8 @@ def exchange(runtimes: list[AgentRuntime], views: list[LocalView], links: list[n
         (0.3, ["policy.cell=none", "policy.graph_filter=false"]),
     ],
 )
-def test_packets_give_the_batched_forward_pass(tmp_path: Path, loss: float, overrides: list[str]) -> None:
+@pytest.mark.parametrize("late", [False, True])
+def test_packets_give_the_batched_forward_pass(tmp_path: Path, loss: float, overrides: list[str], late: bool) -> None:
     config = configured(*overrides)
     hops, exchanges = config.policy.hops, config.policy.exchanges
     policy = restless_policy(config)
@@ -94,6 +109,7 @@ def test_packets_give_the_batched_forward_pass(tmp_path: Path, loss: float, over
     team, steps = wandering_team(5, 30, config.task.arena_half_m), 30
     random = np.random.default_rng(7)
     memory, worst, edges = None, 0.0, set()
+    on_their_way: list[Inbox] | None = [[[] for _ in range(N)]] * (1 + deliberation_rounds(hops, exchanges))
     for t in range(steps):
         alive = np.ones((1, N), bool)
         graph = adjacency(team["position"][t][None], alive, config.comm.radius_m)[0]
@@ -109,7 +125,8 @@ def test_packets_give_the_batched_forward_pass(tmp_path: Path, loss: float, over
             LocalView(t, 0.1 * t, team["position"][t, i], team["velocity"][t, i], team["stock"][t, i], consumers)
             for i in range(N)
         ]
-        exchange(runtimes, views, links)
+        sent = exchange(runtimes, views, links, on_their_way if late else None)
+        on_their_way = sent
         need = np.where([False, True], team["demand"], team["unmet"][t]) * active[:, None]
         seen = observation(
             *(torch.as_tensor(team[key][t])[None] for key in ("position", "velocity", "stock")),
@@ -122,7 +139,7 @@ def test_packets_give_the_batched_forward_pass(tmp_path: Path, loss: float, over
         )
         with torch.no_grad():
             by_round = dependent_rounds(torch.as_tensor(np.stack(links[1:]))[None], hops, exchanges)
-            out, memory, _ = policy(seen, by_round, memory or policy.initial_memory(seen))
+            out, memory, _ = policy(seen, by_round, memory or policy.initial_memory(seen, late))
         state = out.state
         worst = max(
             worst,
