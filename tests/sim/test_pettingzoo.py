@@ -11,20 +11,23 @@ from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from sortie_core.config import load_config
 from sortie_core.layout import sample_layout
+from sortie_core.observation import LENGTH_SCALE_M
 from sortie_sim.pettingzoo_env import DeliveryEnv
 
 CONFIG_FILE = Path(__file__).parents[2] / "configs" / "delivery.yaml"
 EVENTFUL = load_config(CONFIG_FILE, ["team.failure_probability=0.4", "task.duration_s=8.0", "team.n_agents=5"])
 
 
-def test_parallel_api():
+@pytest.mark.parametrize("action", ["velocity", "choice"])
+def test_parallel_api(action: str):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        parallel_api_test(DeliveryEnv(EVENTFUL), num_cycles=200)
+        parallel_api_test(DeliveryEnv(EVENTFUL, action), num_cycles=200)
 
 
-def test_parallel_seed():
-    parallel_seed_test(lambda: DeliveryEnv(EVENTFUL), num_cycles=60)
+@pytest.mark.parametrize("action", ["velocity", "choice"])
+def test_parallel_seed(action: str):
+    parallel_seed_test(lambda: DeliveryEnv(EVENTFUL, action), num_cycles=60)
 
 
 def test_observations_lie_in_their_space_and_hold_neighbours_in_range_only():
@@ -38,7 +41,7 @@ def test_observations_lie_in_their_space_and_hold_neighbours_in_range_only():
     for i, agent in enumerate(env.agents):
         assert env.observation_space(agent).contains(observations[agent])
         others = observations[agent][-width * 7 :].reshape(7, width)
-        expected = np.delete(position - position[i], i, axis=0)
+        expected = np.delete(position - position[i], i, axis=0) / LENGTH_SCALE_M
         near = np.delete(gaps[i] <= 2.0, i)
         np.testing.assert_array_equal(others[:, -1] == 1, near)
         np.testing.assert_allclose(others[near, :2], expected[near], rtol=1e-5)
