@@ -34,9 +34,11 @@ class IntentExchange:
         kept: the tables, [B, N, N, ...], after the exchanges so far; None when replayed.
         told: what was broadcast in each exchange so far, where live.
         habit: [B, N, M] what the agent itself announced last.
+        stock: [B, N, R*] stock of all others that the agent knows of, before the exchanges.
     """
 
     habit: Tensor
+    stock: Tensor
 
     def __init__(
         self,
@@ -57,9 +59,9 @@ class IntentExchange:
         self.told: list[KeptIntents] = []
         if kept is not None:
             itself = torch.arange(seen.stock.shape[1], device=seen.stock.device)
-            self.habit = kept.intent[:, itself, itself]
+            self.habit, self.stock = kept.intent[:, itself, itself], kept.known_stock()
         elif recalled is not None:
-            self.habit = recalled.habit
+            self.habit, self.stock = recalled.habit, recalled.stock
 
     def supply(self, without: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """What others intend to bring as the tables say, [B, N, M, R*], and those of them whose visit is worth more.
@@ -104,7 +106,7 @@ class IntentExchange:
     def recalled(self) -> Recalled:
         """What to record of this decision."""
         late = self._late and self._late.without_tables()
-        return Recalled(torch.stack(self._recorded, 1), self.habit, late)
+        return Recalled(torch.stack(self._recorded, 1), self.habit, self.stock, late)
 
     def tables(self) -> KeptIntents | None:
         """[B, E, N, N, ...] what was broadcast in all exchanges; None without any."""

@@ -43,12 +43,20 @@ class IntentTable:
         self._keep_rounds = policy.keep_decisions * max(1, policy.exchanges)
         self._entries: dict[int, _Entry] = {}
 
-    def begin(self, n_consumers: int) -> Array:
-        """Begin a decision; returns the habit, [M], what the agent itself announced last, zero before."""
-        own = self._entries.get(self._index)
+    def begin(self, n_consumers: int) -> tuple[Array, Array]:
+        """Begin a decision.
+
+        Returns:
+            The habit, [M], what the agent itself announced last, zero before; and the known stock of others, [R*].
+        """
+        own = self._entries.pop(self._index, None)
         if not self._keep_rounds:
             self._entries = {}
-        return np.zeros(n_consumers, np.float32) if own is None else own.intent
+        known = [pad(entry.stock, self._most) for _, entry in sorted(self._entries.items())]
+        if own is None:
+            return np.zeros(n_consumers, np.float32), np.zeros(self._most, np.float32)
+        self._entries[self._index] = own
+        return own.intent, np.sum([np.zeros(self._most, np.float32), *known], axis=0, dtype=np.float32)
 
     def announce(self, attention: Array, view: LocalView) -> Array:
         """One round later: the payload to broadcast, [M + 1] attention, then position, stock and all entries.

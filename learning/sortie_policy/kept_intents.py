@@ -99,6 +99,14 @@ class KeptIntents:
         entries = ("intent", "stock", "position")
         return KeptIntents(best, *(taken(getattr(self, name), getattr(theirs, name)) for name in entries))
 
+    def known_stock(self) -> Tensor:
+        """[B, N, R*] stock of all others that each agent knows of."""
+        return (self.stock * self._others()[..., None]).sum(2)
+
+    def _others(self) -> Tensor:
+        """[B, N, N] bool, of whom else each agent knows."""
+        return (self.age < UNKNOWN) & ~torch.eye(self.age.shape[-1], dtype=torch.bool, device=self.age.device)
+
     def supply(self, seen: Observation, worth: Tensor, max_speed_mps: float, without: Tensor | None = None) -> Tensor:
         """What each agent believes that others bring to each consumer.
 
@@ -111,7 +119,7 @@ class KeptIntents:
         Returns:
             [B, N, 2, M, R*] of all others, and of those whose visit is worth more than the agent's own.
         """
-        counts = (self.age < UNKNOWN) & ~torch.eye(self.age.shape[-1], dtype=torch.bool, device=self.age.device)
+        counts = self._others()
         if without is not None:
             counts = counts & ~without
         intent = self.intent * counts[..., None]

@@ -154,13 +154,12 @@ class AgentRuntime:
             known = [packet.payload for packet in heard.values()] if policy.graph_filter else []
             taps.append(np.stack([taps[-1], *known]).mean(axis=0, dtype=np.float32))
         mixed = stages.mix(np.stack(taps)[None, None])
-        habit = self._table.begin(len(embedding[0]))
+        habit, known_stock = self._table.begin(len(embedding[0]))
 
         def attend() -> tuple[Array, Array]:
             supply, stronger = self._table.supply(seen)
-            pair = pair_features(
-                seen, supply[None, None], stronger[None, None], habit[None, None], self.config.world.max_speed_mps
-            )
+            told = (each[None, None] for each in (supply, stronger, habit, known_stock))
+            pair = pair_features(seen, *told, self.config.world.max_speed_mps)
             return pair, stages.attend(mixed, embedding, pair, seen.consumer_mask)
 
         pair, log_attention = attend()

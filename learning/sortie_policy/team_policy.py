@@ -39,16 +39,19 @@ class Recalled:
         supply: [B, E + 1, N, 2, M, R*] what those who are not heard themselves intend to bring, before the first and
             after each of the E exchanges: of all, and of those whose visit is worth more.
         habit: [B, N, M] what the agent itself announced last.
+        stock: [B, N, R*] stock of all others that the agent knows of.
         said: what was heard of the decision before, where packets are late.
     """
 
     supply: Tensor
     habit: Tensor
+    stock: Tensor
     said: Utterance | None = None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Recalled:
         """With `function` applied to every tensor."""
-        return Recalled(function(self.supply), function(self.habit), self.said and self.said.map(function))
+        parts = (function(each) for each in (self.supply, self.habit, self.stock))
+        return Recalled(*parts, self.said and self.said.map(function))
 
 
 @dataclass

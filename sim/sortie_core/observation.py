@@ -70,7 +70,7 @@ def consumer_size(dimensions: int, max_resources: int) -> int:
 
 def pair_size(dimensions: int, max_resources: int) -> int:
     """Fp of `pair_features`."""
-    return dimensions + 3 + 4 * max_resources + 10
+    return dimensions + 3 + 5 * max_resources + 10
 
 
 def layout(config: Config) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def worth(stock: Array, need: Array, distance_m: Array, max_speed_mps: float) ->
 
 
 def pair_features(
-    seen: Observation, supply: Array, stronger_supply: Array, habit: Array, max_speed_mps: float
+    seen: Observation, supply: Array, stronger_supply: Array, habit: Array, known: Array, max_speed_mps: float
 ) -> Array:
     """What an agent knows about itself with respect to each consumer (this project's design).
 
@@ -185,6 +185,7 @@ def pair_features(
         supply: [B, N, M, R*] what others intend to bring to m, as far as i knows.
         stronger_supply: [B, N, M, R*] the same, of those whose visit to m is worth more than that of i.
         habit: [B, N, M] what i itself announced last.
+        known: [B, N, R*] stock of all others that i knows of. What is needed beyond that, others must be bringing.
         max_speed_mps: for travel times, m/s.
 
     Returns:
@@ -203,7 +204,9 @@ def pair_features(
     values = [total / (travel_s + 1.0) for total in totals]
     for remaining, amount in zip((left, stronger_left), useful[1:], strict=True):
         values += _over_time(seen, amount, stock - amount, remaining, travel_s, max_speed_mps)
-    parts = [totals[0], relative, distance, spare_s, left, *useful, *totals[1:], *values, habit[..., None]]
+    asked = xp.sum(seen.need, axis=1)[:, None, :]
+    unknown = xp.maximum(asked - seen.stock - known, xp.zeros_like(known))[:, :, None, :] + zero
+    parts = [totals[0], relative, distance, spare_s, left, unknown, *useful, *totals[1:], *values, habit[..., None]]
     return xp.concat(parts, axis=-1)
 
 

