@@ -27,9 +27,11 @@ from torch.utils.tensorboard import SummaryWriter
 from sortie_core.config import UserError, content_hash
 from sortie_core.layout import sample_training_layout
 from sortie_expert.bank import solve_bank
+from sortie_policy import contraction
 from sortie_policy.actor_critic import LGTCPolicy
 from sortie_policy.checkpoint import write_checkpoint
 from sortie_policy.export import export_stages
+from sortie_policy.lgtc_cell import LGTCCell
 from sortie_policy.team_policy import make_policy
 from sortie_train.evaluate import fly_policy
 from sortie_train.rollout import Collector
@@ -146,7 +148,10 @@ class TrainingRun:
         for group in self.optimiser.param_groups:
             group["lr"] = now.learning_rate
         actor = self.actor()
-        rollouts = [collector.collect(actor, now.guidance) for collector in self.collectors[: now.scenarios]]
+        taught = self.updates_done < self.config.train.imitation_updates or self.config.train.imitation_weight > 0
+        rollouts = [
+            collector.collect(actor, now.guidance, taught) for collector in self.collectors[: now.scenarios]
+        ]
         figures = self.learn(rollouts, now)
         self.updates_done += 1
         decisions = sum(each.choice.shape[0] * each.choice.shape[1] for each in rollouts)
@@ -182,6 +187,9 @@ class TrainingRun:
         self.workers.average_gradients(self.trained)
         torch.nn.utils.clip_grad_norm_(self.trained, self.config.train.max_grad_norm)
         self.optimiser.step()
+        cell, sizes = getattr(self.policy, "cell", None), self.config.policy
+        if sizes.projection and isinstance(cell, LGTCCell):
+            contraction.project_(cell, sizes.contraction_min_per_s / sizes.rate_min_per_s)
         self.optimiser.zero_grad(set_to_none=True)
 
     def judge(self) -> None:

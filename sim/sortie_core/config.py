@@ -180,6 +180,16 @@ class Policy(Section):
     rate_max_per_s: Positive
     contraction_min_per_s: NonNegative
     regularisation: NonNegative
+    projection: bool
+
+    @model_validator(mode="after")
+    def _contraction_can_be_had(self) -> Policy:
+        if self.projection and not 0 < self.contraction_min_per_s < self.rate_min_per_s:
+            raise ValueError(
+                f"projection: keeps c at contraction_min_per_s = {self.contraction_min_per_s}, which must lie between "
+                f"0 and rate_min_per_s = {self.rate_min_per_s}; change it or set projection to false"
+            )
+        return self
 
 
 class RewardWeights(Section):
@@ -209,6 +219,8 @@ class Train(Section):
     decisions_per_rollout: Count
     imitation_updates: Annotated[int, Field(ge=0)]
     imitation_weight: NonNegative
+    teacher: Literal["auction", "local_search"]
+    taught_share: Annotated[float, Field(gt=0, le=1)]
     scenarios: Annotated[list[Overrides], Field(min_length=1)]
     curriculum_fraction: Probability
     n_consumers: CountRange
@@ -251,7 +263,8 @@ Unique = AfterValidator(_different)
 class Evaluation(Section):
     """The evaluation protocol."""
 
-    suites: Annotated[dict[Name, Overrides], Field(min_length=1)]
+    suites: dict[Name, Overrides]
+    questions: dict[Name, dict[str, Any]]
     n_agents: Annotated[list[Count], Unique]
     methods: Annotated[list[Annotated[str, AfterValidator(_method)]], Field(min_length=1), Unique]
     learned: dict[Name, Overrides]
@@ -260,6 +273,13 @@ class Evaluation(Section):
     n_layouts: Count
     first_seed: Seed
     bootstrap_samples: Count
+    agreement: bool
+
+    @model_validator(mode="after")
+    def _something_is_flown(self) -> Evaluation:
+        if not self.suites and not self.questions:
+            raise ValueError("suites: names none, and questions asks nothing; give one of them")
+        return self
 
 
 class Safety(Section):
@@ -424,7 +444,7 @@ def _read(path: Path, extending: list[Path]) -> dict[str, Any]:
     return _merged(_read(path.parent / base, [*extending, path.resolve()]), data, _FREE)
 
 
-_FREE = {"suites", "learned"}
+_FREE = {"suites", "questions", "learned"}
 """Keys whose names are the user's own: replaced as a whole."""
 
 

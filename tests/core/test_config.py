@@ -57,6 +57,8 @@ def refusal(*overrides: str, text: str = SHIPPED) -> str:
         ("evaluation.methods=[]", ["evaluation.methods"]),
         ("safety.z_min_m=.nan", ["safety.z_min_m", "nan"]),
         ("team.sudden_loss_share=0.2; team.sudden_loss_s=[5,20]", ["team.sudden_loss_s", "mission of 20 s"]),
+        ("policy.projection=true; policy.contraction_min_per_s=0", ["policy", "projection", "contraction_min_per_s"]),
+        ("evaluation.suites={}", ["evaluation", "suites", "questions"]),
         ("safety.z_max_m=0.1", ["z_min_m", "z_max_m"]),
         ("world.collision_distance_m=1.2", ["collision_distance_m", "safe_distance_m"]),
         ("ros.lockstep=maybe", ["ros.lockstep", "maybe"]),

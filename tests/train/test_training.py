@@ -136,6 +136,16 @@ def test_learning_raises_what_is_delivered(config: Config, imitation_updates: in
     assert np.mean(delivered[-5:]) > np.mean(delivered[:5]) + 0.1
 
 
+@pytest.mark.parametrize("projection", [False, True])
+def test_projection_keeps_the_cell_contracting_where_learning_would_not(config: Config, projection: bool) -> None:
+    """Without a penalty and at a wild learning rate, only the projection holds."""
+    keys = ["policy.regularisation=0", "train.learning_rate=0.05", f"policy.projection={str(projection).lower()}"]
+    trainer = Trainer(config.override(keys), Path("run"), resume=False)
+    for _ in range(3):
+        trainer.update()
+    assert (trainer.policy.contraction_rate() > 0) == projection
+
+
 def test_training_layouts_never_are_those_of_the_evaluation(config: Config) -> None:
     with pytest.raises(UserError, match="seed: 300000 would train on layouts of the evaluation"):
         Trainer(config.override(["seed=300000"]), Path("run"), resume=False)
