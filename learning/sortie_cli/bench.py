@@ -56,6 +56,10 @@ BENCHES = {
     "agent_tick": Bench(
         "one agent's tick", "tick_ms_p50", 1.0, "ms at the median", "sortie_policy.runtime_benchmark", at_most=True
     ),
+    "training": Bench(
+        "training end to end", "env_steps_per_s", 10_000.0, "environment steps/s (8 agents)",
+        "sortie_train.training_benchmark",
+    ),  # fmt: skip
     "lockstep_mission": Bench("whole mission in lockstep", "real_time_factor", 1.0, "x real time", None),
 }
 

@@ -171,16 +171,16 @@ class LGTCPolicy(TeamPolicy):
         feature_taps = shift_taps(filters, psi, self.hops, late.features if late else None)
         mixed = self.mix(feature_taps)
 
-        def features(supply: Tensor, stronger: Tensor) -> Tensor:
+        def paired(supply: Tensor, stronger: Tensor) -> Tensor:
             return observation.pair_features(seen, supply, stronger, talk.habit, talk.stock, self.max_speed_mps)
 
         talk = IntentExchange(seen, kept, recalled, late, self.keep_rounds, self.exchanges, self.max_speed_mps)
-        pair = features(*talk.supply())
+        pair = paired(*talk.supply())
         log_attention = self.attend(mixed, embedding, pair, seen.consumer_mask)
         attention = log_attention.exp()
         for linked in intent_rounds[: self.exchanges]:
             attention = log_attention.exp()
-            pair = features(*talk.exchange(attention, linked))
+            pair = paired(*talk.exchange(attention, linked))
             log_attention = self.attend(mixed, embedding, pair, seen.consumer_mask)
 
         supports = [self._cell_support(linked, attention, late) for linked in state_rounds]

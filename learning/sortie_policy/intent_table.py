@@ -52,11 +52,13 @@ class IntentTable:
         own = self._entries.pop(self._index, None)
         if not self._keep_rounds:
             self._entries = {}
-        known = [pad(entry.stock, self._most) for _, entry in sorted(self._entries.items())]
+        known = np.zeros(self._most, np.float32)
+        for _, entry in sorted(self._entries.items()):
+            known += pad(entry.stock, self._most)
         if own is None:
-            return np.zeros(n_consumers, np.float32), np.zeros(self._most, np.float32)
+            return np.zeros(n_consumers, np.float32), known
         self._entries[self._index] = own
-        return own.intent, np.sum([np.zeros(self._most, np.float32), *known], axis=0, dtype=np.float32)
+        return own.intent, known
 
     def announce(self, attention: Array, view: LocalView) -> Array:
         """One round later: the payload to broadcast, [M + 1] attention, then position, stock and all entries.

@@ -158,8 +158,10 @@ class AgentRuntime:
 
         def attend() -> tuple[Array, Array]:
             supply, stronger = self._table.supply(seen)
-            told = (each[None, None] for each in (supply, stronger, habit, known_stock))
-            pair = pair_features(seen, *told, self.config.world.max_speed_mps)
+            pair = pair_features(
+                seen, supply[None, None], stronger[None, None], habit[None, None], known_stock[None, None],
+                self.config.world.max_speed_mps,
+            )  # fmt: skip
             return pair, stages.attend(mixed, embedding, pair, seen.consumer_mask)
 
         pair, log_attention = attend()

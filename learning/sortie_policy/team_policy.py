@@ -50,8 +50,8 @@ class Recalled:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Recalled:
         """With `function` applied to every tensor."""
-        parts = (function(each) for each in (self.supply, self.habit, self.stock))
-        return Recalled(*parts, self.said and self.said.map(function))
+        said = self.said and self.said.map(function)
+        return Recalled(function(self.supply), function(self.habit), function(self.stock), said)
 
 
 @dataclass

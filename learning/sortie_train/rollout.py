@@ -22,10 +22,12 @@ from sortie_expert.greedy import useful_amount
 from sortie_policy.rounds import draw_rounds
 from sortie_sim.point_world import PointWorld
 from sortie_train.losses import log_probability
+from sortie_train.teacher import teach
 
 if TYPE_CHECKING:
     from sortie_core.config import Config
     from sortie_policy.team_policy import Deliberation, Memory, Recalled, TeamPolicy
+    from sortie_train.teacher import Lesson
 
 
 @dataclass
@@ -39,7 +41,7 @@ class Rollout:
         start: [B, N, F] state x before the first decision.
         fresh: [T, B] bool, an episode began with this decision, whose state is zero.
         choice: [T, B, N] int.
-        teacher: [T, B, N] int, what the centralised auction would have chosen.
+        lesson: what the teacher says of the first b environments, [T, b, ...] each; None where nothing is taught.
         drawn: [T, B, N, D] correction before its tanh.
         log_probability: [T, B, N].
         value: [T, B, N] cluster value before the decision.
@@ -57,7 +59,7 @@ class Rollout:
     start: Tensor
     fresh: Tensor
     choice: Tensor
-    teacher: Tensor
+    lesson: Lesson | None
     drawn: Tensor
     log_probability: Tensor
     value: Tensor
@@ -107,12 +109,13 @@ class Collector:
         return self.bank.map(lambda array: array[picked])
 
     @torch.no_grad()
-    def collect(self, policy: TeamPolicy, guidance: float) -> Rollout:
+    def collect(self, policy: TeamPolicy, guidance: float, taught: bool) -> Rollout:
         """One rollout of train.decisions_per_rollout decisions.
 
         Args:
             policy: acts by sampling.
             guidance: factor on the guidance term, 1 .. 0 over training.
+            taught: a teacher judges the decisions.
         """
         if self.memory is None:
             self.memory = policy.initial_memory(self._look()[0], late=self.config.comm.latency_steps > 0)
@@ -120,7 +123,7 @@ class Collector:
         sums: dict[str, float] = {}
         delivered: list[float] = []
         for _ in range(self.config.train.decisions_per_rollout):
-            step, terms, shares = self._decide(policy, guidance)
+            step, terms, shares = self._decide(policy, guidance, taught)
             steps.append(step)
             delivered += shares
             for name, value in terms.items():
@@ -133,11 +136,11 @@ class Collector:
         columns = {name: _stacked([step[name] for step in steps]) for name in steps[0]}
         return Rollout(start=start, terms=sums, delivered=delivered, **columns)
 
-    def _decide(self, policy: TeamPolicy, guidance: float) -> tuple[dict, dict[str, float], list[float]]:
+    def _decide(self, policy: TeamPolicy, guidance: float, taught: bool) -> tuple[dict, dict[str, float], list[float]]:
         seen, linked = self._look()
         before = self.world.state
-        teacher = auction(before, self.config)
-        self._reassign(before, teacher)
+        if self.config.reward.guidance:
+            self._reassign(before)
         out, memory, recalled = policy(seen, linked, self.memory)
         choice = self._sample(out.log_choice)
         noise = torch.randn(out.correction.shape, generator=self.random, device=self.device)
@@ -155,7 +158,7 @@ class Collector:
             "recalled": recalled,
             "fresh": self.fresh,
             "choice": choice,
-            "teacher": teacher,
+            "lesson": teach(before, self.config) if taught else None,
             "drawn": drawn,
             "log_probability": log_probability(out.log_choice, choice, out.correction, policy.log_std, drawn),
             "value": out.value,
@@ -188,12 +191,12 @@ class Collector:
         flat = log_choice.exp().flatten(0, -2)
         return torch.multinomial(flat, 1, generator=self.random).view(log_choice.shape[:-1])
 
-    def _reassign(self, state: WorldState, fresh: Tensor) -> None:
+    def _reassign(self, state: WorldState) -> None:
         """Agents that can bring nothing more where they were sent are guided to where the auction sends them."""
         useful = useful_amount(state.stock, outstanding(state, self.config))
         nowhere = torch.zeros_like(useful[..., :1])
         spent = torch.cat([useful, nowhere], -1).gather(-1, self.assignment[..., None]).squeeze(-1) <= MET
-        self.assignment = torch.where(spent, fresh, self.assignment)
+        self.assignment = torch.where(spent, auction(state, self.config), self.assignment)
 
     def _play(
         self, choice: Tensor, correction: Tensor, alive: Tensor, guidance: float

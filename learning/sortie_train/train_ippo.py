@@ -1,7 +1,7 @@
 """Proximal policy optimisation with shared parameters: independent (IPPO), or with a critic of the team (MAPPO).
 
-The first updates imitate a centralised auction on the states that the learner itself comes to (DAgger, arXiv
-1011.0686); then PPO goes on with the reward alone.
+The first updates imitate a teacher on the states that the learner itself comes to (`teacher`); then PPO goes on with
+the reward, beside which the teacher's advice keeps the weight train.imitation_weight.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from sortie_policy.lgtc_cell import LGTCCell
 from sortie_train import losses
 from sortie_train.cluster_statistics import cluster_statistics
 from sortie_train.rollout import Rollout, replay
+from sortie_train.teacher import Lesson, imitation_loss
 from sortie_train.training_run import TrainingRun, mean_figures
 
 if TYPE_CHECKING:
-    from sortie_policy.team_policy import TeamPolicy
+    from sortie_policy.team_policy import Deliberation, TeamPolicy
     from sortie_train.schedule import Schedule
-
-_LEAST_LOG = -50.0
 
 
 class Trainer(TrainingRun):
@@ -68,9 +67,7 @@ class Trainer(TrainingRun):
         weight, choice = rollout.weight[:, envs], rollout.choice[:, envs]
         now = losses.log_probability(out.log_choice, choice, out.correction, policy.log_std, rollout.drawn[:, envs])
         log_ratio = now - rollout.log_probability[:, envs]
-        teacher = rollout.teacher[:, envs, :, None]
-        # Where the auction sends an agent by a margin that rounds to nothing for the policy, nothing can be learned.
-        imitation = -losses.weighted_mean(out.log_choice.gather(-1, teacher).squeeze(-1).clamp(min=_LEAST_LOG), weight)
+        imitation = self._imitation(out, rollout, envs, weight)
         surrogate = losses.clipped_surrogate(log_ratio, advantage[:, envs], weight, train.clip)
         value = 0.5 * losses.weighted_mean((out.value - target[:, envs]).square(), weight)
         entropy = losses.weighted_mean(losses.entropy(out.log_choice), weight)
@@ -88,6 +85,14 @@ class Trainer(TrainingRun):
             **cluster_statistics(out, rollout, envs),
         }
         return loss, figures
+
+    def _imitation(self, out: Deliberation, rollout: Rollout, envs: Tensor, weight: Tensor) -> Tensor:
+        """The loss against the teacher in those of the environments that it judged."""
+        if rollout.lesson is None:
+            return torch.zeros((), device=self.workers.device)
+        judged = envs < rollout.lesson.choice.shape[1]
+        lesson = Lesson(rollout.lesson.choice[:, envs[judged]], rollout.lesson.regret[:, envs[judged]])
+        return imitation_loss(out.log_choice[:, judged], lesson, weight[:, judged])
 
     def _stability(self) -> Tensor:
         """The penalty on contraction rate and time constants."""

@@ -125,16 +125,17 @@ class TrainingRun:
             TimeElapsedColumn(), TimeRemainingColumn(),
         )  # fmt: skip
         shown_on = Console(stderr=True)
-        with ExitStack() as shown:
-            progress = shown.enter_context(Progress(*columns, console=shown_on, disable=not self.workers.leads))
-            writer = self.workers.leads and shown.enter_context(
-                SummaryWriter(self.out, purge_step=self.updates_done + 1)
-            )
+        with ExitStack() as open_:
+            progress = open_.enter_context(Progress(*columns, console=shown_on, disable=not self.workers.leads))
+            writer: SummaryWriter | None = None
+            if self.workers.leads:
+                writer = open_.enter_context(SummaryWriter(self.out, purge_step=self.updates_done + 1))
             bar = progress.add_task("", total=self.n_updates, completed=self.updates_done, figures="")
             while self.updates_done < self.n_updates:
                 figures = self.update()
-                for name, value in figures.items() if writer else ():
-                    writer.add_scalar(name, value, self.updates_done)
+                if writer:
+                    for name, value in figures.items():
+                        writer.add_scalar(name, value, self.updates_done)
                 if self.updates_done % self.config.train.checkpoint_every == 0 or self.updates_done == self.n_updates:
                     self.save()
                 shown = f"delivered {figures['episode/delivered']:.3f}, {figures['speed/ticks_per_s']:.0f} ticks/s"

@@ -13,10 +13,10 @@ from sortie_policy.checkpoint import load_metadata, load_weights
 
 CONFIG = Path(__file__).parents[2] / "configs" / "delivery.yaml"
 TINY = [
-    "train.n_envs=8", "train.decisions_per_rollout=4", "train.total_steps=480", "train.minibatches=2", "train.epochs=1",
-    "train.imitation_updates=1", "train.scenarios=[{team.n_agents: 3}, {team.n_agents: 4}]", "train.checkpoint_every=1",
-    "task.duration_s=4.0", "reward.guidance=0", "expert.bank_layouts=8", "evaluation.n_layouts=1", "policy.mlp_width=16",
-    "evaluation.methods=[lgtc]",
+    "train.n_envs=8", "train.decisions_per_rollout=4", "train.total_steps=480", "train.minibatches=2",
+    "train.epochs=1", "train.imitation_updates=1", "train.scenarios=[{team.n_agents: 3}, {team.n_agents: 4}]",
+    "train.checkpoint_every=1", "task.duration_s=4.0", "reward.guidance=0", "expert.bank_layouts=8",
+    "evaluation.n_layouts=1", "policy.mlp_width=16", "evaluation.methods=[lgtc]",
 ]  # fmt: skip
 
 
