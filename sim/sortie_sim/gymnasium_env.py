@@ -111,9 +111,7 @@ class DeliveryVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}
 
-    def __init__(
-        self, config: Config, n_missions: int, action: ActionKind = "velocity", view: View = "team"
-    ) -> None:
+    def __init__(self, config: Config, n_missions: int, action: ActionKind = "velocity", view: View = "team") -> None:
         """Make the spaces; `reset` makes the missions."""
         if view not in ("team", "drone"):
             raise UserError(f"view {view!r} is neither team nor drone")
@@ -149,9 +147,7 @@ class DeliveryVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             self._world.reset(seeds=seed)
         return self._observations(), {"delivered": self._each(self._world.delivered)}
 
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Let all agents act."""
         turn = self._world.step(np.reshape(actions, self._world.idle().shape))
         over, alive = turn.terminated | turn.truncated, self._world.state.alive
