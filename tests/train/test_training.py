@@ -98,8 +98,8 @@ def test_replaying_a_rollout_gives_what_was_collected(config: Config) -> None:
     with torch.no_grad():
         trainer.policy.memory.weight.mul_(100.0)
         collector = trainer.collectors[1]
-        collector.collect(trainer.actor(), 1.0)
-        rollout = collector.collect(trainer.actor(), 1.0)
+        collector.collect(trainer.actor(), 1.0, taught=True)
+        rollout = collector.collect(trainer.actor(), 1.0, taught=True)
         out = replay(trainer.actor(), rollout, torch.arange(rollout.choice.shape[1]))
     assert rollout.ended.any(), "the rollout must cross ends of episodes"
     torch.testing.assert_close(out.value, rollout.value, atol=1e-5, rtol=1e-5)
@@ -111,12 +111,12 @@ def test_guidance_rewards_going_where_the_expert_says_and_fades(config: Config) 
     bank = sample_training_layout(config, range(6))
     trainer = Trainer(config, Path("run"), resume=False)
     near = np.zeros(bank.present.shape, np.int64)
-    guided = Collector(config, bank, near, 1).collect(trainer.policy, 1.0)
-    faded = Collector(config, bank, near, 1).collect(trainer.policy, 0.0)
+    guided = Collector(config, bank, near, 1).collect(trainer.policy, 1.0, taught=True)
+    faded = Collector(config, bank, near, 1).collect(trainer.policy, 0.0, taught=True)
     assert guided.terms["guidance"] != 0
     assert faded.terms["guidance"] == 0
     assert faded.terms["demand"] == guided.terms["demand"], "guidance changes the reward, not the world"
-    elsewhere = Collector(config, bank, near + 1, 1).collect(trainer.policy, 1.0)
+    elsewhere = Collector(config, bank, near + 1, 1).collect(trainer.policy, 1.0, taught=True)
     assert elsewhere.terms["guidance"] != guided.terms["guidance"]
     assert Schedule.at(0.5, config).guidance == 1
     assert Schedule.at(0.85, config).guidance == pytest.approx(0.5)
