@@ -94,6 +94,7 @@ class Collector:
         self.layouts = np.random.default_rng(seed)
         self.world = PointWorld(config, "torch", device)
         n_envs = config.train.n_envs
+        self.taught = max(1, round(config.train.taught_share * n_envs))
         picked = self._pick(n_envs)
         self.world.restart(self._layout(picked))
         # Episodes that start together would end together; spread them over the mission time.
@@ -123,7 +124,7 @@ class Collector:
         sums: dict[str, float] = {}
         delivered: list[float] = []
         for _ in range(self.config.train.decisions_per_rollout):
-            step, terms, shares = self._decide(policy, guidance, taught)
+            step, terms, shares = self._decide(policy, guidance)
             steps.append(step)
             delivered += shares
             for name, value in terms.items():
@@ -133,10 +134,12 @@ class Collector:
         for step, value in zip(steps, following, strict=True):
             ended = step["ended"].view(-1, *[1] * (value.ndim - 1))
             step["next_value"] = torch.where(ended, step["next_value"], value)
+        judged = [step.pop("judged") for step in steps]
         columns = {name: _stacked([step[name] for step in steps]) for name in steps[0]}
-        return Rollout(start=start, terms=sums, delivered=delivered, **columns)
+        lesson = teach(_stacked(judged), self.config) if taught else None
+        return Rollout(start=start, lesson=lesson, terms=sums, delivered=delivered, **columns)
 
-    def _decide(self, policy: TeamPolicy, guidance: float, taught: bool) -> tuple[dict, dict[str, float], list[float]]:
+    def _decide(self, policy: TeamPolicy, guidance: float) -> tuple[dict, dict[str, float], list[float]]:
         seen, linked = self._look()
         before = self.world.state
         if self.config.reward.guidance:
@@ -158,7 +161,7 @@ class Collector:
             "recalled": recalled,
             "fresh": self.fresh,
             "choice": choice,
-            "lesson": teach(before, self.config) if taught else None,
+            "judged": before.map(lambda values: values[: self.taught]),
             "drawn": drawn,
             "log_probability": log_probability(out.log_choice, choice, out.correction, policy.log_std, drawn),
             "value": out.value,

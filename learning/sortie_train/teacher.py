@@ -10,9 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from sortie_core.state import stored_batch_last
 from sortie_expert.auction import auction
 from sortie_train.losses import weighted_mean
 
@@ -29,11 +31,11 @@ _CROSS_ENTROPY = 0.2
 
 @dataclass
 class Lesson:
-    """What the teacher says of a decision of the first b environments, the ones it judges.
+    """What the teacher says of the decisions of the first b environments, the ones it judges.
 
     Attributes:
-        choice: [b, N] int, the teacher's.
-        regret: [b, N, M + 1] what each choice would cost against the best, in units of stock times s; 0 from a teacher
+        choice: [T, b, N] int, the teacher's.
+        regret: [T, b, N, M + 1] what each choice would cost against the best, in units of stock times s; 0 from a teacher
             that does not say.
     """
 
@@ -41,19 +43,19 @@ class Lesson:
     regret: Tensor
 
 
-def teach(state: WorldState, config: Config) -> Lesson:
-    """Judge the states of the first train.taught_share of the environments."""
-    count = max(1, round(config.train.taught_share * len(state.time_s)))
-    judged = state.map(lambda values: values[:count])
+def teach(states: WorldState, config: Config) -> Lesson:
+    """Judge states [T, b, ...], all at once, which is many times as fast as one decision after the other."""
+    shape, device = states.time_s.shape, states.time_s.device
+    judged = states.map(lambda values: stored_batch_last(values.flatten(0, 1).cpu().numpy()))
     if config.train.teacher == "auction":
         choice = auction(judged, config)
-        regret = torch.zeros(*choice.shape, state.unmet.shape[1] + 1, device=choice.device)
-        return Lesson(choice, regret)
-    from sortie_expert.local_search import judge_choices
+        value = np.zeros((*choice.shape, judged.unmet.shape[1] + 1), np.float32)
+    else:
+        from sortie_expert.local_search import judge_choices
 
-    choice, value = judge_choices(judged, config)
-    regret = value.max(-1, keepdim=True).values - value
-    return Lesson(choice, regret.clamp(0.0, _LARGEST_REGRET))
+        choice, value = judge_choices(judged, config)
+    regret = np.clip(value.max(-1, keepdims=True) - value, 0.0, _LARGEST_REGRET)
+    return Lesson(*(torch.as_tensor(each, device=device).unflatten(0, shape) for each in (choice, regret)))
 
 
 def imitation_loss(log_choice: Tensor, lesson: Lesson, weight: Tensor) -> Tensor:
