@@ -7,22 +7,18 @@ every single mission), ``plots``, and ``results``, one file per flight, written 
 from __future__ import annotations
 
 import json
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from sortie_train.flight_pool import fly_all
 from sortie_train.intervals import Bootstrap
 from sortie_train.play import fly
 from sortie_train.plots import plot
 from sortie_train.policy_team import PolicyTeam
-from sortie_train.processes import follow_parent, kill, one_thread_each
-from sortie_train.results import as_csv, keep, recall, result_path, write
+from sortie_train.results import as_csv, write
 from sortie_train.table import Contest, tables
 
 if TYPE_CHECKING:
@@ -50,14 +46,9 @@ def evaluate(config: Config, flights: list[Flight], out: Path, jobs: int = 1, as
     Returns:
         The rows, see `Contest.rows`.
     """
-    paths = {flight: result_path(out, flight) for flight in flights}
     console = Console(stderr=True)
-    missing = [flight for flight in flights if not paths[flight].exists()]
-    if len(missing) < len(flights):
-        console.print(f"{len(flights) - len(missing)} of {len(flights)} flights are taken over from {out}")
     write(out / "config.yaml", config.to_yaml())
-    _fly_all(missing, out, jobs, console)
-    results = {flight: recall(path) for flight, path in paths.items()}
+    results = fly_all(flights, out, jobs, console)
     contests = list(_contests(config, results))
     rows = [row for contest in contests for row in contest.rows()]
     write(out / "rows.json", json.dumps(rows, indent=2, allow_nan=False))
@@ -92,63 +83,6 @@ def fly_policy(config: Config, advance: Callable[[int], None]) -> dict[str, Any]
         bootstrap=Bootstrap(config.evaluation.bootstrap_samples, config.seed),
     )
     return {key: value for key, value in contest.rows()[0].items() if key not in ("suite", "method")}
-
-
-def _fly_all(flights: list[Flight], out: Path, jobs: int, console: Console) -> None:
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("", total=sum(map(_effort, flights)))
-        if jobs == 1 or len(flights) < 2:
-            torch.set_num_threads(1)
-            for flight in flights:
-
-                def advance(count: int, flight: Flight = flight) -> None:
-                    progress.advance(bar, count / flight.config.evaluation.n_layouts * _effort(flight))
-
-                progress.update(bar, description=flight.name)
-                _fly_one(flight, out, advance)
-        else:
-            for done, flight in enumerate(_fly_beside_each_other(flights, out, jobs), start=1):
-                progress.update(bar, description=f"{done} of {len(flights)} flights", advance=_effort(flight))
-
-
-def _fly_beside_each_other(flights: list[Flight], out: Path, jobs: int) -> Iterator[Flight]:
-    """Flights as they end."""
-    one_thread_each()
-    spawning = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(flights)), spawning, initializer=_begin_worker) as pool:
-        # The longest first, so that none of them is left alone at the end.
-        flown = {
-            pool.submit(_fly_one, flight, out, _ignore): flight for flight in sorted(flights, key=_effort, reverse=True)
-        }
-        try:
-            for future in as_completed(flown):
-                future.result()
-                yield flown[future]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in multiprocessing.active_children():
-                kill(worker)
-            raise
-
-
-def _begin_worker() -> None:
-    follow_parent()
-    torch.set_num_threads(1)
-
-
-def _fly_one(flight: Flight, out: Path, advance: Callable[[int], None]) -> None:
-    keep(result_path(out, flight), fly(flight.config, flight.make_team, advance))
-
-
-def _ignore(_: int) -> None:
-    """Progress of a flight in another process."""
-
-
-def _effort(flight: Flight) -> int:
-    return flight.config.evaluation.n_layouts * flight.config.n_steps * flight.n_agents
 
 
 def _contests(config: Config, results: dict[Flight, Figures]) -> Iterator[Contest]:

@@ -17,6 +17,7 @@ from sortie_core.packets import Packet
 from sortie_core.reward import reward_terms
 from sortie_sim.mission_world import MissionWorld
 from sortie_sim.point_world import PointWorld, StepResult
+from sortie_train.agreement import Agreement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
     Step = Callable[[np.ndarray], StepResult]
 
 Figures = dict[str, np.ndarray]
-"""Figures of L missions by name, [L] each, and `CURVE`."""
-CURVE = "delivered_share"
-"""[L, T + 1] the delivered share at the start and after every tick."""
+"""Figures of L missions by name, [L] each, and curves over time, [L, ...]."""
+CURVE, STOCK = "delivered_share", "living_stock"
+"""[L, T + 1] at the start and after every tick: the delivered share; and the stock of living drones, over the demand at
+the start."""
 _BATCH = 128
 """Most missions of the point world that are played together."""
 _PAIRS = 2**18
@@ -80,15 +82,18 @@ def play(team: Team, state: WorldState, step: Step) -> Figures:
         return, the sum of the weighted reward terms without guidance and without discount, mean over the agents;
         bytes_per_agent_s, what an agent that is alive sends, header included, per second until its mission is over: the
         beacon of every tick, by which all teams alike keep apart, and what the team sends in order to choose;
-        `CURVE`.
+        neighbours, how many others a drone that is alive has in range, mean over drones and ticks of running missions;
+        `CURVE` and `STOCK`; with evaluation.agreement also those of `Agreement`.
     """
     config = team.config
     metrics, radio = MissionMetrics(state, config), _Radio(state, config)
     linked = adjacency(state.position, state.alive, config.comm.radius_m)
     beacons = Beacons(config.comm, np.random.default_rng(config.seed).random)
     n_agents = np.maximum(state.present.sum(axis=1), 1)
+    agreement = Agreement(config) if config.evaluation.agreement else None
     returns = np.zeros(len(state.time_s))
-    curve = [metrics.result()["delivered_fraction"]]
+    asked = np.maximum(state.demand.sum(axis=(1, 2)), _TINY)
+    curves = {CURVE: [metrics.result()["delivered_fraction"]], STOCK: [_living_stock(state) / asked]}
     for tick in range(config.n_steps):
         running = ~np.logical_or(*finished(state, config))
         if not running.any():
@@ -96,16 +101,25 @@ def play(team: Team, state: WorldState, step: Step) -> Figures:
         if tick % config.policy.decision_steps == 0:
             choice, correction = team.choose(state)
             radio.count(team.bytes_sent, running)
-        radio.count_beacons(state, running)
+            if agreement:
+                agreement.count(state, choice, running)
+        radio.count_beacons(state, linked, running)
         told, heard = beacons.exchange(state, linked)
         result = step(team_command(state, choice, heard, correction, config, told))
         returns += running * result.reward.sum(axis=1) / n_agents
         metrics.update(state, result.state, result.squared_m2)
         state, linked = result.state, result.adjacency
-        curve.append(metrics.result()["delivered_fraction"])
-    curve += [curve[-1]] * (config.n_steps + 1 - len(curve))
-    figures = {"return": returns, "bytes_per_agent_s": radio.bytes_per_agent_s(), CURVE: np.stack(curve, axis=1)}
+        curves[CURVE].append(metrics.result()["delivered_fraction"])
+        curves[STOCK].append(_living_stock(state) / asked)
+    figures = {"return": returns} | radio.figures() | (agreement.figures() if agreement else {})
+    for name, curve in curves.items():
+        figures[name] = np.stack(curve + [curve[-1]] * (config.n_steps + 1 - len(curve)), axis=1)
     return {name: np.asarray(values) for name, values in (metrics.result() | figures).items()}
+
+
+def _living_stock(state: WorldState) -> np.ndarray:
+    """[B]."""
+    return (state.stock.sum(axis=2) * state.alive).sum(axis=1)
 
 
 class _Radio:
@@ -117,6 +131,7 @@ class _Radio:
         self._dt_s = config.world.dt_s
         self._agent_s = np.zeros(len(initial.time_s))
         self._sent = np.zeros(len(initial.time_s))
+        self._in_range = np.zeros(len(initial.time_s))
         self._counted: np.ndarray | float = 0.0
 
     def count(self, bytes_sent: np.ndarray, running: np.ndarray) -> None:
@@ -124,15 +139,17 @@ class _Radio:
         self._sent += running * (bytes_sent - self._counted)
         self._counted = np.array(bytes_sent, dtype=np.float64)
 
-    def count_beacons(self, state: WorldState, running: np.ndarray) -> None:
-        """One tick."""
+    def count_beacons(self, state: WorldState, linked: np.ndarray, running: np.ndarray) -> None:
+        """One tick; `linked` is [B, N, N] bool, who is in range of whom."""
         alive = running * state.alive.sum(axis=1)
+        self._in_range += running * linked.sum(axis=(1, 2)) * self._dt_s
         self._sent += alive * self._beacon_bytes
         self._agent_s += alive * self._dt_s
 
-    def bytes_per_agent_s(self) -> np.ndarray:
-        """[B]."""
-        return self._sent / np.maximum(self._agent_s, _TINY)
+    def figures(self) -> dict[str, np.ndarray]:
+        """bytes_per_agent_s and neighbours, [B]."""
+        agent_s = np.maximum(self._agent_s, _TINY)
+        return {"bytes_per_agent_s": self._sent / agent_s, "neighbours": self._in_range / agent_s}
 
 
 def _step_one(world: MissionWorld, velocity_command: np.ndarray) -> StepResult:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _WITHOUT_EFFECT = {"train", "safety", "ros"}
 _PROGRAM = ("sortie_core", "sortie_sim", "sortie_train.play", "sortie_train.teams")
+_OF_AGREEMENT = ("sortie_train.agreement", "sortie_expert")
 _OF_LEARNED = ("sortie_policy", "sortie_train.policy_team")
 _OF_REFERENCES = ("sortie_expert",)
 
@@ -94,9 +95,11 @@ def _cells(row: dict[str, Any]) -> Iterable[tuple[str, Any]]:
 def _key(flight: Flight) -> str:
     config = flight.config
     data = {name: value for name, value in config.model_dump().items() if name not in _WITHOUT_EFFECT}
-    data["evaluation"] = [config.evaluation.first_seed, config.evaluation.n_layouts]
+    flown = config.evaluation
+    data["evaluation"] = [flown.first_seed, flown.n_layouts, flown.agreement]
     checkpoint = data["policy"].pop("checkpoint")
     programs = [*_PROGRAM, *(_OF_LEARNED if flight.learned else _OF_REFERENCES)]
+    programs += _OF_AGREEMENT if flown.agreement else ()
     own = flight.method
     if flight.learned:
         file = locate(checkpoint)

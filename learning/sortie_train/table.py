@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.table import Table
 
-from sortie_train.play import CURVE
-
 if TYPE_CHECKING:
     from sortie_train.intervals import Bootstrap
     from sortie_train.play import Figures
@@ -107,7 +105,7 @@ class Contest:
 def _best(references: list[Figures]) -> Figures:
     stacked = {name: np.stack([each[name] for each in references]) for name in references[0]}
     winner = stacked[HEADLINE].argmax(axis=0, keepdims=True)
-    best = {name: np.take_along_axis(values, winner, 0)[0] for name, values in stacked.items() if name != CURVE}
+    best = {name: np.take_along_axis(values, winner, 0)[0] for name, values in stacked.items() if values.ndim == 3}
     best["delivered_fraction"] = stacked["delivered_fraction"].max(axis=0)
     best["time_to_90_s"] = np.fmin.reduce(stacked["time_to_90_s"], axis=0)
     return best

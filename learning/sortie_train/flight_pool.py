@@ -1,0 +1,97 @@
+"""Flights of an evaluation, flown one after the other or in several processes; each is kept as it ends."""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import TYPE_CHECKING
+
+import torch
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from sortie_train.play import fly
+from sortie_train.processes import follow_parent, kill, one_thread_each
+from sortie_train.results import keep, recall, result_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from sortie_train.flights import Flight
+    from sortie_train.play import Figures
+
+
+def fly_all(flights: list[Flight], out: Path, jobs: int, console: Console) -> dict[Flight, Figures]:
+    """The figures of flights, those taken over that have been flown into the folder before.
+
+    Args:
+        flights: what is to be flown.
+        out: the evaluation's folder.
+        jobs: processes.
+        console: where progress is shown.
+    """
+    paths = {flight: result_path(out, flight) for flight in flights}
+    missing = [flight for flight in flights if not paths[flight].exists()]
+    if len(missing) < len(flights):
+        console.print(f"{len(flights) - len(missing)} of {len(flights)} flights are taken over from {out}")
+    _fly(missing, out, jobs, console)
+    return {flight: recall(path) for flight, path in paths.items()}
+
+
+def _fly(flights: list[Flight], out: Path, jobs: int, console: Console) -> None:
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("", total=sum(map(_effort, flights)))
+        if jobs == 1 or len(flights) < 2:
+            torch.set_num_threads(1)
+            for flight in flights:
+
+                def advance(count: int, flight: Flight = flight) -> None:
+                    progress.advance(bar, count / flight.config.evaluation.n_layouts * _effort(flight))
+
+                progress.update(bar, description=flight.name)
+                _fly_one(flight, out, advance)
+        else:
+            for done, flight in enumerate(_fly_beside_each_other(flights, out, jobs), start=1):
+                progress.update(bar, description=f"{done} of {len(flights)} flights", advance=_effort(flight))
+
+
+def _fly_beside_each_other(flights: list[Flight], out: Path, jobs: int) -> Iterator[Flight]:
+    """Flights as they end."""
+    one_thread_each()
+    spawning = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(jobs, len(flights)), spawning, initializer=_begin_worker) as pool:
+        # The longest first, so that none of them is left alone at the end.
+        flown = {
+            pool.submit(_fly_one, flight, out, _ignore): flight for flight in sorted(flights, key=_effort, reverse=True)
+        }
+        try:
+            for future in as_completed(flown):
+                future.result()
+                yield flown[future]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                kill(worker)
+            raise
+
+
+def _begin_worker() -> None:
+    follow_parent()
+    torch.set_num_threads(1)
+
+
+def _fly_one(flight: Flight, out: Path, advance: Callable[[int], None]) -> None:
+    keep(result_path(out, flight), fly(flight.config, flight.make_team, advance))
+
+
+def _ignore(_: int) -> None:
+    """Progress of a flight in another process."""
+
+
+def _effort(flight: Flight) -> int:
+    return flight.config.evaluation.n_layouts * flight.config.n_steps * flight.n_agents
