@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sortie_core.state import stored_batch_last
 from sortie_expert.auction import auction
+from sortie_expert.local_search import judge_choices
 from sortie_train.losses import weighted_mean
 
 if TYPE_CHECKING:
@@ -51,8 +52,6 @@ def teach(states: WorldState, config: Config) -> Lesson:
         choice = auction(judged, config)
         value = np.zeros((*choice.shape, judged.unmet.shape[1] + 1), np.float32)
     else:
-        from sortie_expert.local_search import judge_choices
-
         choice, value = judge_choices(judged, config)
     regret = np.clip(value.max(-1, keepdims=True) - value, 0.0, _LARGEST_REGRET)
     return Lesson(*(torch.as_tensor(each, device=device).unflatten(0, shape) for each in (choice, regret)))
