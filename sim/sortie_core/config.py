@@ -265,6 +265,7 @@ class Evaluation(Section):
 
     suites: dict[Name, Overrides]
     questions: dict[Name, dict[str, Any]]
+    ask: Annotated[list[Name], Unique]
     n_agents: Annotated[list[Count], Unique]
     methods: Annotated[list[Annotated[str, AfterValidator(_method)]], Field(min_length=1), Unique]
     learned: dict[Name, Overrides]
