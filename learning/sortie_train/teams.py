@@ -17,6 +17,7 @@ from sortie_core.config import UserError
 from sortie_expert.auction import auction
 from sortie_expert.expert_policy import ExpertPolicy
 from sortie_expert.greedy import nearest_need, value_greedy
+from sortie_expert.local_search import local_search
 from sortie_train.policy_team import PolicyTeam
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ REFERENCES: dict[str, Callable[[Config], Reference]] = {
     "greedy": partial(Rule, nearest_need),
     "value_greedy": partial(Rule, value_greedy),
     "auction": partial(Rule, auction),
+    "local_search": partial(Rule, local_search),
     "expert": ExpertPolicy,
 }
 """The methods that need no training, by the names that `evaluation.methods` takes."""
