@@ -92,15 +92,16 @@ def evaluate(
     jobs: Annotated[int, typer.Option(min=1, help="Processes that fly at the same time.")] = 1,
     json: Json = False,
 ) -> None:
-    """Compare all methods on the same unseen layouts."""
+    """Compare all methods on the same unseen layouts, or answer questions about them."""
     loaded = _load(config, overrides)
     from sortie_cli.run_folder import create_run_folder, open_run_folder
     from sortie_train.evaluate import evaluate as evaluate_methods
     from sortie_train.flights import plan
+    from sortie_train.questions import ask
 
     earlier = open_run_folder(out) if resume else None
-    flights = plan(loaded)  # refuses what cannot be flown, before there is a folder
-    evaluate_methods(loaded, flights, earlier or create_run_folder(out), jobs, json)
+    flights, asked = plan(loaded), ask(loaded)  # refuse what cannot be flown, before there is a folder
+    evaluate_methods(loaded, flights, earlier or create_run_folder(out), jobs, json, asked)
 
 
 @app.command()

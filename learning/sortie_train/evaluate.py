@@ -1,7 +1,8 @@
 """Evaluation: the same unseen layouts for every method, intervals, and paired differences to the trained policy.
 
 A folder gets ``rows.json`` and ``rows.csv`` (a row per suite, team size and method), ``layouts.csv`` (the figures of
-every single mission), ``plots``, and ``results``, one file per flight, written as it ends.
+every single mission), ``plots``, and ``results``, one file per flight, written as it ends; with questions also
+``report.md``, ``questions.json`` and ``questions.csv``.
 """
 
 from __future__ import annotations
@@ -18,22 +19,31 @@ from sortie_train.intervals import Bootstrap
 from sortie_train.play import fly
 from sortie_train.plots import plot
 from sortie_train.policy_team import PolicyTeam
+from sortie_train.question_report import report
 from sortie_train.results import as_csv, write
 from sortie_train.table import Contest, tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from sortie_core.config import Config
     from sortie_train.flights import Flight
     from sortie_train.play import Figures
+    from sortie_train.questions import Asked
 
 _PIPE_WIDTH = 200
 """Characters of a table that no terminal shows."""
 
 
-def evaluate(config: Config, flights: list[Flight], out: Path, jobs: int = 1, as_json: bool = False) -> list[dict]:
+def evaluate(
+    config: Config,
+    flights: list[Flight],
+    out: Path,
+    jobs: int = 1,
+    as_json: bool = False,
+    asked: Sequence[Asked] = (),
+) -> list[dict]:
     """Fly what has not been flown yet, write all files, and print the tables.
 
     Args:
@@ -42,26 +52,33 @@ def evaluate(config: Config, flights: list[Flight], out: Path, jobs: int = 1, as
         out: the evaluation's folder.
         jobs: processes.
         as_json: print rows for machines instead of tables.
+        asked: questions, from `questions.ask`.
 
     Returns:
-        The rows, see `Contest.rows`.
+        The rows, see `Contest.rows`, and those of the questions, see `Answer.rows`.
     """
     console = Console(stderr=True)
     write(out / "config.yaml", config.to_yaml())
-    results = fly_all(flights, out, jobs, console)
+    of_questions = [flight for each in asked for flown in each.flights.values() for flight in flown]
+    figures = fly_all(list(dict.fromkeys([*flights, *of_questions])), out, jobs, console)
+    results = {flight: figures[flight] for flight in flights}
     contests = list(_contests(config, results))
     rows = [row for contest in contests for row in contest.rows()]
     write(out / "rows.json", json.dumps(rows, indent=2, allow_nan=False))
     write(out / "rows.csv", as_csv(rows))
     write(out / "layouts.csv", as_csv(_layout_rows(results)))
     plot(out / "plots", contests, rows, config.world.dt_s)
+    shown = tables(rows)
+    if asked:
+        more, claims = report(out, list(asked), figures)
+        rows, shown = rows + more, [*shown, claims]
     console.print(f"rows, figures of every layout and plots are in {out}")
     if as_json:
         print(json.dumps(rows, indent=2, allow_nan=False))
     else:
         shown_on = Console()
         shown_on.width = max(shown_on.width, 0 if shown_on.is_terminal else _PIPE_WIDTH)
-        for table in tables(rows):
+        for table in shown:
             shown_on.print(table)
     return rows
 

@@ -10,7 +10,7 @@ from sortie_policy.checkpoint import load_metadata
 from sortie_train.teams import REFERENCES, make_team
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from sortie_core.config import Config
     from sortie_train.teams import Team
@@ -63,8 +63,7 @@ def plan(config: Config) -> list[Flight]:
         UserError: an unknown method, a checkpoint that is missing, damaged, of another method or seed, or does not fit
             the suite, a class that cannot be imported, or a key that is none.
     """
-    _check_names(config)
-    sources = {method: list(_sources(config, method)) for method in config.evaluation.methods}
+    known = sources(config, config.evaluation.methods) if config.evaluation.suites else {}
     flights = []
     for suite, changes in config.evaluation.suites.items():
         if own := [key for key in changes if key.startswith("evaluation")]:
@@ -76,7 +75,7 @@ def plan(config: Config) -> list[Flight]:
             flights += [
                 Flight(suite, method, seed, sized.changed(key, "evaluation.checkpoints"))
                 for method in config.evaluation.methods
-                for seed, key in sources[method]
+                for seed, key in known[method]
             ]
     # Whether a method can be flown in a suite does not depend on the team size.
     for flight in {(each.suite, each.method, each.train_seed): each for each in flights}.values():
@@ -84,14 +83,25 @@ def plan(config: Config) -> list[Flight]:
     return flights
 
 
-def _check_names(config: Config) -> None:
+def sources(config: Config, methods: Iterable[str]) -> dict[str, list[tuple[int | None, dict[str, Any]]]]:
+    """The training seeds of each method, each with the changed keys that make it fly that policy.
+
+    Raises:
+        UserError: as `plan` for the names and the checkpoints.
+    """
+    methods = list(dict.fromkeys(methods))
+    _check_names(config, methods)
+    return {method: list(_sources(config, method)) for method in methods}
+
+
+def _check_names(config: Config, methods: list[str]) -> None:
     evaluation = config.evaluation
     if both := sorted(evaluation.learned.keys() & REFERENCES.keys()):
         raise UserError(f"evaluation.learned: {both[0]} is the name of a reference; rename it")
-    learned = [method for method in evaluation.methods if method in evaluation.learned]
+    learned = [method for method in methods if method in evaluation.learned]
     if len(learned) > 1 and not evaluation.train_seeds:
         raise UserError(
-            f"evaluation.train_seeds: without any, policy.checkpoint is the only policy, but evaluation.methods names "
+            f"evaluation.train_seeds: without any, policy.checkpoint is the only policy, but there are "
             f"{' and '.join(learned)}; give the seeds, and in evaluation.checkpoints where the policies lie"
         )
     needed = {"{seed}": len(evaluation.train_seeds), "{method}": len(learned) if evaluation.train_seeds else 0}
@@ -101,7 +111,6 @@ def _check_names(config: Config) -> None:
 
 
 def _sources(config: Config, method: str) -> Iterator[tuple[int | None, dict[str, Any]]]:
-    """The training seeds of a method, each with the changed keys that make it fly that policy."""
     evaluation = config.evaluation
     if method not in evaluation.learned:
         yield None, {}

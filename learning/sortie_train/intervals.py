@@ -40,16 +40,20 @@ class Bootstrap:
         Returns:
             NaN where no entry is finite.
         """
+        return _percentiles(self.means(values))
+
+    def means(self, values: np.ndarray) -> np.ndarray:
+        """[samples, ...] the mean of the finite entries of [S, L, ...] in each draw of seeds and layouts."""
         finite = np.isfinite(values)
         counts = _counts(self, *values.shape[:2])
         total = np.tensordot(counts, np.where(finite, values, 0.0), axes=2)
-        return _bounds(total, np.tensordot(counts, finite.astype(np.float64), axes=2))
+        return _quotient(total, np.tensordot(counts, finite.astype(np.float64), axes=2))
 
     def ratio_interval(self, above: np.ndarray, below: np.ndarray) -> np.ndarray:
         """95 % interval of the ratio of the means of two tables [S, L] that share their layouts, [2]."""
         counts = _counts(self, *np.broadcast_shapes(above.shape, below.shape))
         above, below = np.broadcast_arrays(above, below)
-        return _bounds(np.tensordot(counts, above, axes=2), np.tensordot(counts, below, axes=2))
+        return _percentiles(_quotient(np.tensordot(counts, above, axes=2), np.tensordot(counts, below, axes=2)))
 
 
 @lru_cache(maxsize=4)
@@ -60,9 +64,13 @@ def _counts(draws: Bootstrap, n_seeds: int, n_layouts: int) -> np.ndarray:
     return (seeds[:, :, None] * layouts[:, None, :]).astype(np.float64)
 
 
-def _bounds(total: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """The interval of total / weight over the first axis, leaving out draws without weight."""
-    drawn = np.divide(total, weight, out=np.full(total.shape, np.nan), where=weight > 0)
+def _quotient(total: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """NaN where there is no weight."""
+    return np.divide(total, weight, out=np.full(total.shape, np.nan), where=weight > 0)
+
+
+def _percentiles(drawn: np.ndarray) -> np.ndarray:
+    """The interval over the first axis, leaving out what is not a number."""
     if np.isnan(drawn).all():
         return np.full((2, *drawn.shape[1:]), np.nan)
     return np.nanpercentile(drawn, _BOUNDS, axis=0)

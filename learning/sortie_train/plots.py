@@ -32,22 +32,22 @@ def plot(folder: Path, contests: list[Contest], rows: list[dict[str, Any]], dt_s
         rows: their rows, in the same order.
         dt_s: of a tick.
     """
-    colours = _colours([method for contest in contests for method in contest.figures])
+    colours = method_colours([method for contest in contests for method in contest.figures])
     for contest in contests:
         name = f"{contest.suite}-{contest.n_agents}"
         own = [row for row in rows if (row["suite"], row["n_agents"]) == (contest.suite, contest.n_agents)]
         figure = Figure(figsize=(8, 5), layout="constrained")
         _over_time(figure.subplots(), contest, dt_s, colours)
-        _save(figure, folder / f"{name}-time.png")
+        save(figure, folder / f"{name}-time.png")
         figure = Figure(figsize=(8, 1 + 0.3 * len(own)), layout="constrained")
         _bars(figure.subplots(), own, colours)
-        _save(figure, folder / f"{name}-bars.png")
+        save(figure, folder / f"{name}-bars.png")
     for suite in dict.fromkeys(contest.suite for contest in contests):
         own = [row for row in rows if row["suite"] == suite]
         if len({row["n_agents"] for row in own}) > 1:
             figure = Figure(figsize=(8, 5), layout="constrained")
             _over_team_size(figure.subplots(), own, colours)
-            _save(figure, folder / f"{suite}-team-size.png")
+            save(figure, folder / f"{suite}-team-size.png")
 
 
 def _over_time(axes: Axes, contest: Contest, dt_s: float, colours: dict[str, Any]) -> None:
@@ -101,14 +101,15 @@ def _title(suite: str, n_agents: int) -> str:
     return f"{suite}, {n_agents} drones"
 
 
-def _colours(methods: list[str]) -> dict[str, Any]:
+def method_colours(methods: list[str]) -> dict[str, Any]:
     """A colour for each method, the same in all plots."""
     palette = matplotlib.colormaps["tab20"].colors  # type: ignore[attr-defined]
     colours = {method: palette[index % len(palette)] for index, method in enumerate(dict.fromkeys(methods))}
     return colours | {BEST: "0.6"}
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG."""
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=120)
     write(path, data.getvalue())

@@ -36,7 +36,7 @@ _OF_REFERENCES = ("sortie_expert",)
 
 def result_path(folder: Path, flight: Flight) -> Path:
     """Where a flight's figures lie in an evaluation's folder, once it has been flown."""
-    return folder / "results" / f"{flight.name}-{_key(flight)}.npz"
+    return folder / "results" / f"{flight.name}-{content_key(flight)}.npz"
 
 
 def keep(path: Path, figures: Figures) -> None:
@@ -92,7 +92,8 @@ def _cells(row: dict[str, Any]) -> Iterable[tuple[str, Any]]:
             yield key, None if isinstance(value, float) and np.isnan(value) else value
 
 
-def _key(flight: Flight) -> str:
+def content_key(flight: Flight) -> str:
+    """A hash of all that the figures of a flight depend on: configuration, checkpoint and program."""
     config = flight.config
     data = {name: value for name, value in config.model_dump().items() if name not in _WITHOUT_EFFECT}
     flown = config.evaluation

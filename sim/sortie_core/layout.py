@@ -119,8 +119,10 @@ def _layout(config: Config, seeds: Sequence[int] | np.ndarray, sizes: _Sizes) ->
     failing = _happens(seeds, "failure", n_agents, team.failure_probability)
     failure_s = config.duration_s * _uniforms(seeds, "failure time", (n_agents,))
     failure_s = np.where(failing, failure_s, math.inf)
-    loss_s = _moment(seeds, "sudden loss", agents, team.sudden_loss_share, team.sudden_loss_s)
-    change_s = _moment(seeds, "demand change", consumers, task.demand_change_share, task.demand_change_s)
+    # Half a tick early, so that the rounding of sums of dt does not move an event into the next tick.
+    early_s = 0.5 * config.world.dt_s
+    loss_s = _moment(seeds, "sudden loss", agents, team.sudden_loss_share, team.sudden_loss_s) - early_s
+    change_s = _moment(seeds, "demand change", consumers, task.demand_change_share, task.demand_change_s) - early_s
     late = _happens(seeds, "late", n_consumers, task.late_demand_probability)
     late_s = config.duration_s * (_LATE[0] + (_LATE[1] - _LATE[0]) * _uniforms(seeds, "late time", (n_consumers,)))
 

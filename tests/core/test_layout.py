@@ -97,8 +97,8 @@ def test_events_strike_a_share_at_one_moment_and_leave_the_rest_of_the_layout_al
         first = times.min(axis=1, keepdims=True)
         assert np.all((times == first) | (times == math.inf))
     loss_s = struck.failure_time_s.min(axis=1)
-    assert loss_s.min() >= 3 and loss_s.max() <= 6 and np.ptp(loss_s) > 2
-    assert set(struck.demand_change_s.min(axis=1)) == {5}
+    assert loss_s.min() >= 2.95 and loss_s.max() <= 6 and np.ptp(loss_s) > 2
+    np.testing.assert_allclose(struck.demand_change_s.min(axis=1), 4.95)
     ratio = struck.stock.sum(axis=1) / struck.new_demand.sum(axis=1)
     assert ratio.min() >= 0.8 - 1e-5 and ratio.max() <= 1.5 + 1e-5
     assert not np.array_equal(struck.new_demand, struck.demand)

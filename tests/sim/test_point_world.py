@@ -87,6 +87,18 @@ def test_failed_drones_stand_still_and_are_out_of_the_graph():
     assert dead.all()
 
 
+def test_events_happen_at_the_tick_of_their_time():
+    keys = ["team.sudden_loss_share=0.25", "task.demand_change_share=0.4", "task.duration_s=8.0"]
+    config = load_config(CONFIG_FILE, keys)  # both at 4 s
+    world = PointWorld(config, "numpy")
+    state = world.reset([3])
+    asked = state.demand
+    for tick in range(1, 60):
+        state = world.step(np.zeros_like(state.position)).state
+        assert state.alive.sum() == (8 if tick < 40 else 6)
+        assert np.array_equal(state.demand, asked) == (tick < 40)
+
+
 def test_the_radius_of_the_configuration_makes_the_graph():
     linked = {}
     for radius_m in (1.75, 3.5):
