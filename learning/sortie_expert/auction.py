@@ -28,21 +28,44 @@ def auction(state: WorldState, config: Config) -> Array:
     Returns:
         [B, N] int, the consumer; M for agents that nobody needs.
     """
-    xp, device = array_namespace(state.position), device_of(state.position)
-    batch, n_agents, _ = state.stock.shape
-    n_consumers = state.unmet.shape[1]
-    agents, consumers = xp.arange(n_agents, device=device)[None], xp.arange(n_consumers, device=device)[None]
-    distance_m, needed, free = distances(state), outstanding(state, config), state.alive
+    return sell(state.stock, state.alive, distances(state), outstanding(state, config), config)
+
+
+def sell(stock: Array, free: Array, distance_m: Array, needed: Array, config: Config) -> Array:
+    """The auction among some agents.
+
+    Args:
+        stock: [B, N, R].
+        free: [B, N] bool, the agents for sale.
+        distance_m: [B, N, M] m.
+        needed: [B, M, R].
+        config: for world.max_speed_mps.
+
+    Returns:
+        [B, N] int, the consumer; M for agents that nobody needs, or that are not for sale.
+    """
+    xp, device = array_namespace(stock), device_of(stock)
+    batch, n_agents, n_consumers = distance_m.shape
+    mission = xp.arange(batch, device=device)
+    needed = xp.asarray(needed, copy=True)
+    useful = useful_amount(stock, needed) * xp.astype(free, needed.dtype)[:, :, None]
+    bids = worth(useful, distance_m, config)
     sold = xp.full((batch, n_agents), n_consumers, dtype=xp.int64, device=device)
     for _ in range(n_agents):
-        useful = useful_amount(state.stock, needed) * xp.astype(free, needed.dtype)[:, :, None]
-        bids = xp.reshape(worth(useful, distance_m, config), (batch, -1))
-        best = xp.argmax(bids, axis=1)[:, None]
+        best = xp.argmax(xp.reshape(bids, (batch, -1)), axis=1)
         winner, consumer = best // n_consumers, best % n_consumers
-        won = (agents == winner) & (xp.max(xp.reshape(useful, (batch, -1)), axis=1)[:, None] > MET)
-        sold = xp.where(won, consumer, sold)
-        free = free & ~won
-        brought = xp.sum(state.stock * xp.astype(won, needed.dtype)[:, :, None], axis=1)[:, None, :]
-        there = xp.astype(consumers == consumer, needed.dtype)[:, :, None]
-        needed = xp.clip(needed - brought * there, min=0.0)
+        won = xp.max(xp.reshape(useful, (batch, -1)), axis=1) > MET
+        if not bool(xp.any(won)):
+            break
+        sold[mission, winner] = xp.where(won, consumer, sold[mission, winner])
+        # Only the winner's bids and those for the consumer that was sold to have changed.
+        brought = stock[mission, winner] * xp.astype(won, needed.dtype)[:, None]
+        rest = xp.clip(needed[mission, consumer] - brought, min=0.0)
+        needed[mission, consumer] = rest
+        left = xp.sum(xp.minimum(stock, rest[:, None, :]), axis=2)
+        left = xp.where(useful[mission, :, consumer] > 0, left, 0.0)
+        useful[mission, :, consumer] = left
+        bids[mission, :, consumer] = worth(left, distance_m[mission, :, consumer], config)
+        useful[mission, winner] = xp.where(won[:, None], 0.0, useful[mission, winner])
+        bids[mission, winner] = xp.where(won[:, None], 0.0, bids[mission, winner])
     return sold
