@@ -47,7 +47,7 @@ def write_checkpoint(
         path: the file.
         config: the configuration it was trained with.
         weights: the policy's state dictionary.
-        stages: the exported model of each of `STAGES`.
+        stages: the exported model of each of `STAGES`; empty for a network that cannot be exported.
         metadata: what a user wants to know of it: seed, commit, figures, contraction_rate.
     """
     path = Path(path)
@@ -59,8 +59,8 @@ def write_checkpoint(
         archive.writestr("metadata.json", json.dumps({"format": FORMAT, **metadata}, indent=2))
         archive.writestr("config.yaml", config.to_yaml())
         archive.writestr("weights.npz", arrays.getvalue())
-        for name in STAGES:
-            archive.writestr(f"{name}.onnx", stages[name])
+        for name, model in stages.items():
+            archive.writestr(f"{name}.onnx", model)
     os.replace(temporary, path)
 
 
@@ -189,6 +189,23 @@ class OnnxStages:
         return call
 
 
+def check_exported(path: str | Path) -> None:
+    """Refuse a checkpoint without exported stages.
+
+    Raises:
+        UserError: its network is one that only the batched pass computes.
+    """
+    with _reading(path) as file, zipfile.ZipFile(file) as archive:
+        exported = any(name.endswith(".onnx") for name in archive.namelist())
+    if not exported:
+        network = load_metadata(path)["config"].get("policy", {}).get("network")
+        raise UserError(
+            f"checkpoint {path} holds a network ({network}) that agents cannot fly by themselves; compare it with "
+            "`sortie evaluate`, or set policy.checkpoint to one trained with policy.network=lgtc"
+        )
+
+
 def load_stages(path: str | Path) -> OnnxStages:
-    """The exported stages of a checkpoint, ready to run."""
+    """The exported stages of a checkpoint, ready to run; errors as of `check_exported`."""
+    check_exported(path)
     return OnnxStages({name: _read(path, f"{name}.onnx") for name in STAGES})

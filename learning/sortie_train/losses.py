@@ -17,18 +17,19 @@ def generalised_advantage(
     A truncated episode is bootstrapped from the value of its last state; only a terminated one is worth nothing more.
 
     Args:
-        reward: [T, B, N] of each decision.
-        value: [T, B, N] before each decision.
-        next_value: [T, B, N] after each decision, of the same episode.
+        reward: [T, B, ...] of each decision.
+        value: [T, B, ...] before each decision.
+        next_value: [T, B, ...] after each decision, of the same episode.
         ended: [T, B] bool, the episode ended with this decision.
         terminated: [T, B] bool, it ended because nothing was left to do.
         gamma: discount per decision.
         lam: the exponential weight lambda.
 
     Returns:
-        [T, B, N] advantages.
+        [T, B, ...] advantages.
     """
-    going, bootstrapped = (~ended)[..., None], (~terminated)[..., None]
+    axes = (1,) * (reward.ndim - ended.ndim)
+    going, bootstrapped = (~ended).view(*ended.shape, *axes), (~terminated).view(*ended.shape, *axes)
     error = reward + gamma * next_value * bootstrapped - value
     advantage, result = torch.zeros_like(value[0]), torch.empty_like(value)
     for t in reversed(range(len(reward))):
@@ -69,3 +70,21 @@ def entropy(log_choice: Tensor) -> Tensor:
     """[...] entropy of the choice."""
     # A masked consumer has log probability -1e9 and contributes 0, not NaN.
     return -(log_choice.exp() * log_choice.clamp(min=-1e4)).sum(-1)
+
+
+def bootstrapped(reward: Tensor, following: Tensor, ended: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
+    """Targets of one-step value learning, ``r_t + gamma V_{t+1}``, without the second term where an episode ended.
+
+    Args:
+        reward: [T, B] of each decision.
+        following: [T, B] value of each decision's state, as the target of the one before.
+        ended: [T, B] bool, the episode ended with this decision.
+        gamma: discount per decision.
+
+    Returns:
+        [T, B] targets, and 1 where they are known, else 0: that of the last decision is not, unless it ended.
+    """
+    after = torch.cat([following[1:], torch.zeros_like(following[:1])])
+    known = ended.clone()
+    known[:-1] = True
+    return reward + gamma * after * ~ended, known.to(reward.dtype)

@@ -10,6 +10,7 @@ import torch
 from sortie_core.comm_graph import adjacency
 from sortie_core.config import UserError
 from sortie_core.observation import observe
+from sortie_policy.actor_critic import LGTCPolicy
 from sortie_policy.checkpoint import check_compatible, load_metadata, load_weights
 from sortie_policy.rounds import draw_rounds
 from sortie_policy.team_policy import Memory, make_policy
@@ -28,7 +29,7 @@ class PolicyTeam:
 
     Attributes:
         config: of the missions, with what the policy's training has fixed.
-        bytes_sent: [B] by all agents of a team so far, without beacons.
+        bytes_sent: [B] by all agents of a team so far, without beacons; networks other than LGTC send no more.
 
     Raises:
         UserError: the checkpoint is missing, broken, or of another configuration.
@@ -57,8 +58,10 @@ class PolicyTeam:
             linked = draw_rounds(linked, sizes.hops, sizes.exchanges, comm.loss, self._random)
         memory = self._memory or self.policy.initial_memory(seen, late=comm.latency_steps > 0)
         out, self._memory, _ = self.policy(seen, linked, memory)
-        told = self._memory.said.tables if self._memory.said else None
-        self.bytes_sent = self.bytes_sent + deliberation_bytes(state, linked, memory.kept, self.config, told).numpy()
+        if isinstance(self.policy, LGTCPolicy):
+            told = self._memory.said.tables if self._memory.said else None
+            sent = deliberation_bytes(state, linked, memory.kept, self.config, told)
+            self.bytes_sent = self.bytes_sent + sent.numpy()
         if sizes.deterministic:
             choice = out.log_choice.argmax(-1)
         else:

@@ -22,6 +22,7 @@ from sortie_expert.greedy import useful_amount
 from sortie_policy.rounds import draw_rounds
 from sortie_sim.point_world import PointWorld
 from sortie_train.losses import log_probability
+from sortie_train.objectives import by_kind
 from sortie_train.teacher import teach
 
 if TYPE_CHECKING:
@@ -44,9 +45,9 @@ class Rollout:
         lesson: what the teacher says of the first b environments, [T, b, ...] each; None where nothing is taught.
         drawn: [T, B, N, D] correction before its tanh.
         log_probability: [T, B, N].
-        value: [T, B, N] cluster value before the decision.
-        next_value: [T, B, N] cluster value after it, of the same episode.
-        reward: [T, B, N] cluster reward, the sum over the decision's ticks.
+        value: [T, B, N] cluster value before the decision; [T, B, N, R*] with one objective per resource kind.
+        next_value: the same after it, of the same episode.
+        reward: the same of the cluster's reward, the sum over the decision's ticks.
         ended, terminated: [T, B] bool.
         weight: [T, B, N] 1 for agents alive at the decision, else 0.
         terms: name -> mean reward per agent and decision.
@@ -154,7 +155,7 @@ class Collector:
         next_value = torch.zeros_like(out.value)
         if ended.any():
             next_value[ended] = self._value(policy, memory, ended)
-        weight = before.alive.float()
+        weight, shared = before.alive.float(), self.config.train.cluster_value
         step = {
             "seen": seen,
             "linked": linked,
@@ -167,7 +168,7 @@ class Collector:
             "value": out.value,
             "next_value": next_value,
             # Agents of a cluster share what they earn (this project's reading of LGTC-IPPO's cluster value).
-            "reward": (out.support @ reward[..., None]).squeeze(-1) if self.config.train.cluster_value else reward,
+            "reward": torch.einsum("bij,bj...->bi...", out.support, reward) if shared else reward,
             "ended": ended,
             "terminated": terminated,
             "weight": weight,
@@ -206,6 +207,7 @@ class Collector:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The ticks of one decision; rewards after the end of an episode do not count."""
         total: dict[str, Tensor] = {}
+        rewards = []
         running = torch.ones(len(alive), dtype=torch.bool, device=self.device)
         self._over = (~running, ~running)
         linked = self.world.graph()[1]
@@ -215,16 +217,21 @@ class Collector:
             command = team_command(state, choice, heard, correction, self.config, told)
             result = self.world.step(command, self.assignment)
             linked = result.adjacency
-            for name, term in result.terms.items():
-                factor = guidance if name == "guidance" else 1.0
-                now = factor * term * running[:, None]
-                total[name] = total[name] + now if name in total else now
+            terms = {
+                name: (guidance if name == "guidance" else 1.0) * term * running[:, None]
+                for name, term in result.terms.items()
+            }
+            reward = torch.stack(list(terms.values())).sum(0)
+            if self.config.train.algorithm == "momappo":
+                reward = by_kind(state, result.state, reward, self.config) * running[:, None, None]
+            rewards.append(reward)
+            total = {name: total.get(name, 0.0) + term for name, term in terms.items()}
             self._over = tuple(
                 was | (now & running)
                 for was, now in zip(self._over, (result.terminated, result.truncated), strict=True)
             )
             running = running & ~result.done
-        return torch.stack(list(total.values())).sum(0), total
+        return torch.stack(rewards).sum(0), total
 
     def _restart(self, ended: Tensor, memory: Memory) -> None:
         picked = self._pick(int(ended.sum()))

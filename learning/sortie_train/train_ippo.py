@@ -1,23 +1,31 @@
-"""Proximal policy optimisation with shared parameters: independent (IPPO), or with a critic of the team (MAPPO).
+"""Proximal policy optimisation with shared parameters: IPPO, MAPPO, MOMAPPO.
 
-The first updates imitate a teacher on the states that the learner itself comes to (`teacher`); then PPO goes on with
-the reward, beside which the teacher's advice keeps the weight train.imitation_weight.
+The agents' values are the policy's own (IPPO), or those of a critic that sees the whole team and replaces them (MAPPO,
+arXiv 2103.01955); MOMAPPO's tells what each kind of resource will bring, and the policy follows the plain sum of these
+objectives. The first updates imitate a teacher on the states that the learner itself comes to (`teacher`); then PPO
+goes on with the reward, beside which the teacher's advice keeps the weight train.imitation_weight.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sortie_policy import contraction
+from sortie_policy.actor_critic import LGTCPolicy
 from sortie_policy.lgtc_cell import LGTCCell
+from sortie_policy.parameter_count import equal_width
 from sortie_train import losses
 from sortie_train.cluster_statistics import cluster_statistics
+from sortie_train.objectives import scalarised
 from sortie_train.rollout import Rollout, replay
 from sortie_train.teacher import Lesson, imitation_loss
+from sortie_train.team_networks import CentralCritic
 from sortie_train.training_run import TrainingRun, mean_figures
+from sortie_train.wrapped_policy import CentrallyJudged
 
 if TYPE_CHECKING:
     from sortie_policy.team_policy import Deliberation, TeamPolicy
@@ -27,9 +35,20 @@ if TYPE_CHECKING:
 class Trainer(TrainingRun):
     """A PPO run in a folder; see `TrainingRun`."""
 
+    def helpers(self) -> dict[str, nn.Module]:
+        """The critic that sees the team, as large as the policy's own, which it replaces."""
+        config = self.config
+        if config.train.algorithm == "ippo":
+            return {}
+        objectives = config.policy.max_resources if config.train.algorithm == "momappo" else 0
+        critic = partial(CentralCritic, config, objectives=objectives)
+        width = equal_width(critic, lambda: getattr(self.policy, "critic", LGTCPolicy(config).critic))
+        return {"critic": critic(width)}
+
     def actor(self) -> TeamPolicy:
         """See `TrainingRun`."""
-        return self.policy
+        critic = self.modules.get("critic")
+        return CentrallyJudged(self.policy, critic) if critic else self.policy
 
     def learn(self, rollouts: list[Rollout], now: Schedule) -> dict[str, float]:
         """Some epochs on the rollouts."""
@@ -51,25 +70,26 @@ class Trainer(TrainingRun):
         return mean_figures(logged)
 
     def _aims(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
-        """Normalised advantages and the targets of the value, [T, B, N] each."""
-        train = self.config.train
+        """Normalised advantages [T, B, N], and the targets of the value."""
         advantage = losses.generalised_advantage(
-            rollout.reward, rollout.value, rollout.next_value, rollout.ended, rollout.terminated,
-            train.gamma_per_s ** (self.config.world.dt_s * self.config.policy.decision_steps), train.gae_lambda,
+            rollout.reward, rollout.value, rollout.next_value, rollout.ended, rollout.terminated, self.gamma,
+            self.config.train.gae_lambda,
         )  # fmt: skip
-        return losses.normalised(advantage, rollout.weight), advantage + rollout.value
+        combined = scalarised(advantage, like=rollout.weight)
+        return losses.normalised(combined, rollout.weight), advantage + rollout.value
 
     def _loss(
         self, rollout: Rollout, envs: Tensor, advantage: Tensor, target: Tensor, entropy_weight: float
     ) -> tuple[Tensor, dict[str, float]]:
-        train, policy = self.config.train, self.policy
+        train, policy = self.config.train, self.actor()
         out = replay(policy, rollout, envs)
         weight, choice = rollout.weight[:, envs], rollout.choice[:, envs]
         now = losses.log_probability(out.log_choice, choice, out.correction, policy.log_std, rollout.drawn[:, envs])
         log_ratio = now - rollout.log_probability[:, envs]
         imitation = self._imitation(out, rollout, envs, weight)
         surrogate = losses.clipped_surrogate(log_ratio, advantage[:, envs], weight, train.clip)
-        value = 0.5 * losses.weighted_mean((out.value - target[:, envs]).square(), weight)
+        squared_error = scalarised((out.value - target[:, envs]).square(), like=weight)
+        value = 0.5 * losses.weighted_mean(squared_error, weight)
         entropy = losses.weighted_mean(losses.entropy(out.log_choice), weight)
         stability = self._stability()
         imitating = self.updates_done < train.imitation_updates

@@ -61,12 +61,16 @@ class TrainingRun:
 
     Attributes:
         policy: what is flown in the end.
+        modules: the policy and its `helpers` by name, all that is learned.
         optimiser: of all parameters that are trained.
         updates_done: rollouts learned from so far, of `n_updates`.
 
     Raises:
         UserError: nothing to resume from, or it was made with another configuration.
     """
+
+    imitates = True
+    """Whether the algorithm can learn from a teacher."""
 
     def __init__(self, config: Config, out: Path, resume: bool) -> None:
         torch.set_num_threads(1)
@@ -75,10 +79,10 @@ class TrainingRun:
         for index in range(len(config.train.scenarios)):
             refuse_slow_radio(self._scenario(index))
         self.policy = make_policy(config).to(self.workers.device)
-        self._modules = {"policy": self.policy} | {
+        self.modules = {"policy": self.policy} | {
             name: module.to(self.workers.device) for name, module in self.helpers().items()
         }
-        self.trained = [each for module in self._modules.values() for each in module.parameters() if each.requires_grad]
+        self.trained = [each for module in self.modules.values() for each in module.parameters() if each.requires_grad]
         self.optimiser = torch.optim.Adam(self.trained, lr=config.train.learning_rate, eps=1e-5)
         self.updates_done, self.commit = 0, _commit()
         self.figures: dict[str, dict[str, Any]] = {}
@@ -94,6 +98,11 @@ class TrainingRun:
             os.replace(temporary, out / "config.yaml")
         if saved:
             self._restore(saved)
+
+    @property
+    def gamma(self) -> float:
+        """Discount per decision."""
+        return self.config.train.gamma_per_s ** (self.config.world.dt_s * self.config.policy.decision_steps)
 
     # What an algorithm brings.
 
@@ -149,7 +158,8 @@ class TrainingRun:
         for group in self.optimiser.param_groups:
             group["lr"] = now.learning_rate
         actor = self.actor()
-        taught = self.updates_done < self.config.train.imitation_updates or self.config.train.imitation_weight > 0
+        train = self.config.train
+        taught = self.imitates and (self.updates_done < train.imitation_updates or train.imitation_weight > 0)
         rollouts = [
             collector.collect(actor, now.guidance, taught) for collector in self.collectors[: now.scenarios]
         ]
@@ -234,10 +244,11 @@ class TrainingRun:
 
     def save(self) -> None:
         """Write the deployable checkpoint and the state to go on from, each atomically."""
-        collectors = self.workers.gather([collector.snapshot() for collector in self.collectors])
+        snapshots = [collector.snapshot() for collector in self.collectors]
+        workers = self.workers.gather({"collectors": snapshots, "memories": self.memories()})
         if self.workers.leads:
             self._write_policy()
-            self._write_state(collectors)
+            self._write_state(workers)
 
     def _write_policy(self) -> None:
         policy = copy.deepcopy(self.policy).cpu().eval()
@@ -254,18 +265,17 @@ class TrainingRun:
             contraction_rate=self.policy.contraction_rate(),
         )
 
-    def _write_state(self, collectors: list[Any]) -> None:
+    def _write_state(self, workers: list[dict[str, Any]]) -> None:
         temporary = self.out / ".train_state.pt"
         torch.save(
             {
                 "config": self.config.to_yaml(),
                 "commit": self.commit,
                 "updates_done": self.updates_done,
-                "modules": {name: module.state_dict() for name, module in self._modules.items()},
+                "modules": {name: module.state_dict() for name, module in self.modules.items()},
                 "optimiser": self.optimiser.state_dict(),
                 "random": self.random.get_state(),
-                "collectors": collectors,
-                "memories": self.memories(),
+                "workers": workers,
             },
             temporary,
         )
@@ -286,22 +296,23 @@ class TrainingRun:
                 f"{self.out} was trained with configuration {earlier}, this is {self.config.hash()}; "
                 f"resume with {self.out / 'config.yaml'}, or name a new folder"
             )
-        if len(saved["collectors"]) != self.workers.count:
+        if len(saved["workers"]) != self.workers.count:
             raise UserError(
-                f"{self.out} was trained by {len(saved['collectors'])} processes, these are {self.workers.count}; "
+                f"{self.out} was trained by {len(saved['workers'])} processes, these are {self.workers.count}; "
                 f"resume with as many"
             )
         return saved
 
     def _restore(self, saved: dict[str, Any]) -> None:
         self.updates_done, self.commit = saved["updates_done"], saved["commit"]
-        for name, module in self._modules.items():
+        for name, module in self.modules.items():
             module.load_state_dict(saved["modules"][name])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.random.set_state(saved["random"])
-        for collector, each in zip(self.collectors, saved["collectors"][self.workers.rank], strict=True):
+        own = saved["workers"][self.workers.rank]
+        for collector, each in zip(self.collectors, own["collectors"], strict=True):
             collector.restore(each)
-        self.recall(saved["memories"])
+        self.recall(own["memories"])
 
 
 def mean_figures(figures: list[dict[str, float]]) -> dict[str, float]:

@@ -34,8 +34,8 @@ def test_two_processes_train_one_policy_and_go_on(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     assert load_metadata(out / "policy.ckpt")["updates"] == 3
     state = torch.load(out / "train_state.pt", weights_only=False)
-    assert len(state["collectors"]) == 2
-    here, there = (each[0]["world"]["position"] for each in state["collectors"])
+    assert len(state["workers"]) == 2
+    here, there = (each["collectors"][0]["world"]["position"] for each in state["workers"])
     assert here.shape[0] == 2, "each process steps half of each scenario's environments"
     assert not torch.equal(here, there), "the processes explore apart"
     events = EventAccumulator(str(out)).Reload()

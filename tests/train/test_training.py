@@ -29,6 +29,7 @@ SMALL = [
     "train.minibatches=2",
     "train.checkpoint_every=2",
     "train.imitation_updates=1",
+    "reward.guidance=0.2",
     "expert.bank_layouts=4",
     "policy.hidden=8",
     "policy.mlp_width=16",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sortie_core.config import UserError
 from sortie_core.layout import sample_layout
-from sortie_policy.checkpoint import check_compatible, load_metadata
+from sortie_policy.checkpoint import check_compatible, check_exported, load_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,6 +106,7 @@ def check(config: Config) -> None:
         )
     path = config.policy.checkpoint
     check_compatible(load_metadata(path), config, path)
+    check_exported(path)
     sample_layout(config, [config.seed])
 
 
