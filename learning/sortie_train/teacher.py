@@ -36,8 +36,8 @@ class Lesson:
 
     Attributes:
         choice: [T, b, N] int, the teacher's.
-        regret: [T, b, N, M + 1] what each choice would cost against the best, in units of stock times s; 0 from a teacher
-            that does not say.
+        regret: [T, b, N, M + 1] what each choice would cost against the best, stock s; 0 from a teacher that does not
+            say.
     """
 
     choice: Tensor
