@@ -17,8 +17,10 @@ import numpy as np
 
 from sortie_core.config import UserError
 from sortie_core.state import WorldState
-from sortie_expert.assignment import WORKING_GAP, AssignmentSolution, AssignmentStatus, Solver, solve
-from sortie_expert.problem import AssignmentProblem, check
+from sortie_expert.assignment import WORKING_GAP, Solver, solve
+from sortie_expert.problem import AssignmentProblem
+from sortie_expert.route_problem import RouteProblem
+from sortie_expert.solution import AssignmentSolution, AssignmentStatus, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(".cache/expert")
 """Where banks are kept unless told otherwise, relative to the working directory."""
-_FORMAT = 1
+_FORMAT = 2
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -37,7 +39,7 @@ class AssignmentBank:
     """Solves problems once and remembers them.
 
     One JSON file per problem, named by a hash of the problem and of how it is solved, written atomically as soon as it
-    is solved: a killed run goes on where it was. Where a file cannot be read, or does not hold a feasible assignment
+    is solved: a killed run goes on where it was. Where a file cannot be read, or does not hold a feasible plan
     with the objective it states, the problem is solved again.
 
     Args:
@@ -59,24 +61,25 @@ class AssignmentBank:
         self.solver: Solver = solver
         self.relative_gap = relative_gap
 
-    def path(self, problem: AssignmentProblem) -> Path:
+    def path(self, problem: Problem) -> Path:
         """The file of a problem, whether it exists or not."""
-        text = json.dumps([_FORMAT, problem.key(), self.solver, self.relative_gap, self.time_limit_s])
+        how = self.solver, self.relative_gap, self.time_limit_s
+        text = json.dumps([_FORMAT, type(problem).__name__, problem.key(), *how])
         return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
-    def recall(self, problem: AssignmentProblem) -> AssignmentSolution | None:
+    def recall(self, problem: Problem) -> AssignmentSolution | None:
         """The solution on disk; None if there is none, or none to be trusted."""
         try:
             kept = json.loads(self.path(problem).read_text(encoding="utf-8"))
-            assignment = np.array(kept.pop("assignment"), dtype=np.int64)
-            solution = AssignmentSolution(assignment, **kept | {"status": AssignmentStatus(kept["status"])})
+            plan = np.array(kept.pop("plan"), dtype=np.int64)
+            solution = AssignmentSolution(plan, **kept | {"status": AssignmentStatus(kept["status"])})
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        if check(problem, assignment) or not np.isclose(problem.objective(assignment), solution.objective, rtol=1e-9):
+        if problem.faults(plan) or not np.isclose(problem.objective(plan), solution.objective, rtol=1e-9):
             return None
         return solution
 
-    def keep(self, problem: AssignmentProblem, solution: AssignmentSolution) -> None:
+    def keep(self, problem: Problem, solution: AssignmentSolution) -> None:
         """Write a solution.
 
         Raises:
@@ -84,7 +87,7 @@ class AssignmentBank:
         """
         path = self.path(problem)
         part = path.with_suffix(f".{os.getpid()}.part")
-        text = json.dumps(asdict(solution) | {"assignment": solution.assignment.tolist()})
+        text = json.dumps(asdict(solution) | {"plan": solution.plan.tolist()})
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             part.write_text(text, encoding="utf-8")
@@ -93,7 +96,7 @@ class AssignmentBank:
             raise UserError(f"cannot write assignments to {self.folder} ({error}); name another folder") from None
 
     def solutions(
-        self, problems: Sequence[AssignmentProblem], workers: int | None = None, progress: Progress | None = None
+        self, problems: Sequence[Problem], workers: int | None = None, progress: Progress | None = None
     ) -> list[AssignmentSolution]:
         """Solutions in the order of the problems, each recalled or solved.
 
@@ -106,7 +109,7 @@ class AssignmentBank:
             UserError: the folder cannot be written to.
         """
         known: dict[Path, AssignmentSolution] = {}
-        open_: dict[Path, AssignmentProblem] = {}
+        open_: dict[Path, Problem] = {}
         paths = [self.path(problem) for problem in problems]
         for path, problem in zip(paths, problems, strict=True):
             if path not in known and (kept := self.recall(problem)):
@@ -124,7 +127,7 @@ class AssignmentBank:
         return [known[path] for path in paths]
 
     def _solved(
-        self, problems: dict[Path, AssignmentProblem], workers: int
+        self, problems: dict[Path, Problem], workers: int
     ) -> Iterator[tuple[Path, AssignmentSolution]]:
         """Solutions as they come in."""
         how = (self.time_limit_s, self.solver, self.relative_gap)
@@ -173,10 +176,11 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def solve_bank(
-    problems: WorldState | Sequence[AssignmentProblem],
+    problems: WorldState | Sequence[Problem],
     config: Config,
     folder: str | Path | None = None,
     workers: int | None = None,
+    timed: bool = True,
     solver: Solver = "highs",
     relative_gap: float = WORKING_GAP,
     progress: Progress | None = None,
@@ -190,6 +194,7 @@ def solve_bank(
         config: for the arena and the expert.
         folder: where they are kept; None for `.cache/expert` in the working directory.
         workers: processes; None for one per core.
+        timed: layouts are posed as problems of routes in time, else as the quadratic one.
         solver: as in `assignment.solve`.
         relative_gap: as in `assignment.solve`.
         progress: called with the numbers done and in all.
@@ -202,8 +207,9 @@ def solve_bank(
         ValueError: problems of different sizes.
     """
     if isinstance(problems, WorldState):
-        problems = [AssignmentProblem.from_state(problems, b, config) for b in range(len(problems.time_s))]
-    if len({(problem.n_agents, problem.n_consumers) for problem in problems}) > 1:
+        posed = RouteProblem if timed else AssignmentProblem
+        problems = [posed.from_state(problems, b, config) for b in range(len(problems.time_s))]
+    if len({problem.useful.shape for problem in problems}) > 1:
         raise ValueError("the problems of a bank have different numbers of agents or consumers; pad them")
     bank = AssignmentBank(config, folder, solver, relative_gap)
     return np.stack([solution.assignment for solution in bank.solutions(problems, workers, progress)])

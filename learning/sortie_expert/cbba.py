@@ -1,7 +1,8 @@
 """Consensus-based auction with kept bids, after CBBA.
 
-As in Choi, Brunet and How (2009), "Consensus-Based Decentralized Auctions for Robust Task Allocation", each agent keeps a list of who claims what at which bid, bids by its own marginal score, passes the list on,
-and gives up what it is outbid for; bids stay until then, across decisions. What this project changes:
+As in Choi, Brunet and How (2009), "Consensus-Based Decentralized Auctions for Robust Task Allocation", each agent keeps
+a list of who claims what at which bid, bids by its own marginal score, passes the list on, and gives up what it is
+outbid for; bids stay until then, across decisions. What this project changes:
 
 - A consumer needs several agents' stock, so that it has any number of winners: a claim is outbid once higher bids for
   the same consumer leave less of the need than the claim was made for, whatever the kinds.

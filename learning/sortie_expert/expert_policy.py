@@ -14,7 +14,7 @@ from sortie_expert.problem import AssignmentProblem, on_host
 if TYPE_CHECKING:
     from sortie_core.config import Config
     from sortie_core.state import Array, WorldState
-    from sortie_expert.assignment import AssignmentSolution
+    from sortie_expert.solution import AssignmentSolution
 
 _DISCHARGE_LEVEL = 0.1
 """An agent that has lost this much more stock by discharge, in units of its capacity, is an event."""

@@ -128,6 +128,62 @@ class AssignmentProblem:
         travel = np.take_along_axis(cost, assignment[:, None], axis=1).sum()
         return float((self.shortfall(assignment) ** 2).sum() + travel)
 
+    @property
+    def nobody(self) -> np.ndarray:
+        """[N] int, the assignment in which every agent waits: always feasible."""
+        return np.full(self.n_agents, self.n_consumers, dtype=np.int64)
+
+    def faults(self, plan: np.ndarray) -> list[str]:
+        """What makes an assignment [N] infeasible, in words; empty if it is feasible."""
+        n_agents, none = self.n_agents, self.n_consumers
+        if plan.shape != (n_agents,) or not np.issubdtype(plan.dtype, np.integer):
+            return [f"assignment is {plan.dtype}{list(plan.shape)} instead of int[{n_agents}]"]
+        faults = []
+        for agent, consumer in enumerate(plan):
+            if not 0 <= consumer <= none:
+                faults.append(f"agent {agent} is assigned to {consumer}, neither a consumer nor {none} for none")
+            elif consumer < none and not self.available[agent]:
+                faults.append(f"agent {agent} is assigned to consumer {consumer} but not available")
+            elif consumer < none and not self.need[consumer].any():
+                faults.append(f"agent {agent} is assigned to consumer {consumer}, which needs nothing")
+        return faults
+
+    def improved(self, plan: np.ndarray) -> np.ndarray:
+        """The best single change of one agent's consumer, again and again until none lowers the objective.
+
+        No substitute for a solver: its local optima are well above the optimum. It makes what a solver had to leave
+        unfinished no worse, and gives a feasible assignment where a solver gave none.
+
+        Args:
+            plan: [N] int, feasible.
+
+        Returns:
+            [N] int, feasible, with an objective no higher.
+        """
+        n_agents = self.n_agents
+        cost = np.append(self.cost, np.zeros((n_agents, 1)), axis=1)
+        useful = np.append(self.useful, np.ones((n_agents, 1), dtype=bool), axis=1)
+        # "None" is one more consumer that needs nothing.
+        need = np.append(self.need, np.zeros((1, self.need.shape[1])), axis=0)
+        scale = np.append(self.scale, np.ones((1, self.need.shape[1])), axis=0)
+        agents, assignment = np.arange(n_agents), plan.copy()
+
+        def penalty(supply: np.ndarray) -> np.ndarray:
+            return ((np.maximum(need - supply, 0.0) / scale) ** 2).sum(axis=-1)
+
+        while True:
+            supply = np.zeros_like(need)
+            np.add.at(supply, assignment, self.stock)
+            joining = penalty(supply[None] + self.stock[:, None]) - penalty(supply)[None] + cost
+            joining[~useful] = np.inf
+            leaving = penalty(supply[None] - self.stock[:, None]) - penalty(supply)[None] - cost
+            change = joining + leaving[agents, assignment][:, None]
+            change[agents, assignment] = 0.0
+            agent, consumer = np.unravel_index(np.argmin(change), change.shape)
+            if not change[agent, consumer] < -1e-12:
+                return assignment
+            assignment[agent] = consumer
+
     def key(self) -> str:
         """Hexadecimal digits that identify the content."""
         digest = hashlib.sha256()
@@ -136,62 +192,3 @@ class AssignmentProblem:
             digest.update(f"{field.name} {value.dtype} {value.shape} ".encode())
             digest.update(np.ascontiguousarray(value).tobytes())
         return digest.hexdigest()
-
-
-def check(problem: AssignmentProblem, assignment: np.ndarray) -> list[str]:
-    """What makes an assignment infeasible, in words; empty if it is feasible."""
-    n_agents, none = problem.n_agents, problem.n_consumers
-    if assignment.shape != (n_agents,) or not np.issubdtype(assignment.dtype, np.integer):
-        return [f"assignment is {assignment.dtype}{list(assignment.shape)} instead of int[{n_agents}]"]
-    faults = []
-    for agent, consumer in enumerate(assignment):
-        if not 0 <= consumer <= none:
-            faults.append(f"agent {agent} is assigned to {consumer}, which is neither a consumer nor {none} for none")
-        elif consumer < none and not problem.available[agent]:
-            faults.append(f"agent {agent} is assigned to consumer {consumer} but not available")
-        elif consumer < none and not problem.need[consumer].any():
-            faults.append(f"agent {agent} is assigned to consumer {consumer}, which needs nothing")
-    return faults
-
-
-def descend(problem: AssignmentProblem, assignment: np.ndarray) -> np.ndarray:
-    """The best single change of one agent's consumer, again and again until none lowers the objective.
-
-    No substitute for a solver: its local optima are well above the optimum. It makes what a solver had to leave
-    unfinished no worse, and gives a feasible assignment where a solver gave none.
-
-    Args:
-        problem: the problem.
-        assignment: [N] int, feasible.
-
-    Returns:
-        [N] int, feasible, with an objective no higher.
-    """
-    n_agents = problem.n_agents
-    cost = np.append(problem.cost, np.zeros((n_agents, 1)), axis=1)
-    useful = np.append(problem.useful, np.ones((n_agents, 1), dtype=bool), axis=1)
-    # "None" is one more consumer that needs nothing.
-    need = np.append(problem.need, np.zeros((1, problem.need.shape[1])), axis=0)
-    scale = np.append(problem.scale, np.ones((1, problem.need.shape[1])), axis=0)
-    agents, assignment = np.arange(n_agents), assignment.copy()
-
-    def penalty(supply: np.ndarray) -> np.ndarray:
-        return ((np.maximum(need - supply, 0.0) / scale) ** 2).sum(axis=-1)
-
-    while True:
-        supply = np.zeros_like(need)
-        np.add.at(supply, assignment, problem.stock)
-        joining = penalty(supply[None] + problem.stock[:, None]) - penalty(supply)[None] + cost
-        joining[~useful] = np.inf
-        leaving = penalty(supply[None] - problem.stock[:, None]) - penalty(supply)[None] - cost
-        change = joining + leaving[agents, assignment][:, None]
-        change[agents, assignment] = 0.0
-        agent, consumer = np.unravel_index(np.argmin(change), change.shape)
-        if not change[agent, consumer] < -1e-12:
-            return assignment
-        assignment[agent] = consumer
-
-
-def nobody(problem: AssignmentProblem) -> np.ndarray:
-    """[N] int, the assignment in which every agent waits: always feasible."""
-    return np.full(problem.n_agents, problem.n_consumers, dtype=np.int64)

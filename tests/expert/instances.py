@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sortie_core.config import Config, load_config
 from sortie_core.layout import sample_layout
 from sortie_expert.problem import AssignmentProblem
+
+if TYPE_CHECKING:
+    from sortie_core.state import WorldState
 
 MAIN = Path(__file__).parents[2] / "configs" / "delivery.yaml"
 
@@ -21,6 +25,13 @@ def sampled(seed: int, n_agents: int, n_consumers: int, n_resources: int, *overr
     """The problem that a layout of the main configuration poses at its start."""
     config = main_config(*overrides)
     return AssignmentProblem.from_state(sample_layout(config, [seed], n_agents, n_consumers, n_resources), 0, config)
+
+
+def padded(state: WorldState, least: int) -> WorldState:
+    """Layouts whose teams are of different sizes, from `least` agents up; the others are padding."""
+    size = least + np.arange(len(state.time_s)) % (state.present.shape[1] - least + 1)
+    present = np.arange(state.present.shape[1])[None] < size[:, None]
+    return state.replace(present=present, stock=state.stock * present[:, :, None])
 
 
 def small(seed: int) -> AssignmentProblem:

@@ -10,20 +10,15 @@ import cvxpy as cp
 import numpy as np
 import pytest
 import torch
-from instances import main_config, sampled, small
+from instances import main_config, padded, sampled, small
 
 from sortie_core.config import UserError
 from sortie_core.layout import sample_layout, sample_training_layout
 from sortie_expert import assignment as module
-from sortie_expert.assignment import (
-    EXACT_GAP,
-    AssignmentProblem,
-    AssignmentStatus,
-    check,
-    solve,
-    status_of,
-)
-from sortie_expert.problem import descend, nobody
+from sortie_expert import solution as solution_module
+from sortie_expert.assignment import EXACT_GAP, solve
+from sortie_expert.problem import AssignmentProblem
+from sortie_expert.solution import AssignmentStatus, Search, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +64,7 @@ def test_optimum_equals_brute_force(solver: str, optima: dict[int, float]) -> No
         assert solution.objective == pytest.approx(optimum, rel=1e-6, abs=1e-9), seed
         assert solution.bound <= optimum * (1 + 1e-6) + 1e-9, "the bound is above the optimum"
         assert solution.gap <= 1e-5
-        assert not check(problem, solution.assignment)
+        assert not problem.faults(solution.assignment)
 
 
 def test_optimum_of_these_instances_is_not_what_local_search_finds(optima: dict[int, float]) -> None:
@@ -77,7 +72,7 @@ def test_optimum_of_these_instances_is_not_what_local_search_finds(optima: dict[
     worse = 0
     for seed, optimum in optima.items():
         problem = small(seed)
-        worse += problem.objective(descend(problem, nobody(problem))) > optimum * 1.01 + 1e-6
+        worse += problem.objective(problem.improved(problem.nobody)) > optimum * 1.01 + 1e-6
     assert worse >= 3
 
 
@@ -94,11 +89,11 @@ def test_time_limit_gives_a_feasible_assignment_and_an_honest_gap(solver: str, t
     problem = sampled(0, 30, 6, 3, "task.supply_ratio=[1.0,1.0]")
     solution = solve(problem, time_limit_s, solver)
     assert solution.status is AssignmentStatus.TIME_LIMIT
-    assert not check(problem, solution.assignment)
+    assert not problem.faults(solution.assignment)
     assert solution.objective == pytest.approx(written_out(problem, tuple(solution.assignment)))
     assert solution.gap > EXACT_GAP
     assert solution.gap == pytest.approx((solution.objective - solution.bound) / solution.objective)
-    assert solution.objective < problem.objective(nobody(problem))
+    assert solution.objective < problem.objective(problem.nobody)
     assert solution.solve_time_s < time_limit_s + 2.0
     # No feasible assignment may lie below the bound; a longer search by the other solver finds better ones.
     other = solve(problem, 2.0, "scip" if solver == "highs" else "highs")
@@ -131,7 +126,7 @@ def test_recheck_catches_what_is_infeasible(corrupt: Callable[[np.ndarray], np.n
     available[:] = True
     available[5] = False
     problem = replace(problem, need=need, available=available)
-    faults = check(problem, corrupt(solve(problem, 10.0).assignment))
+    faults = problem.faults(corrupt(solve(problem, 10.0).assignment))
     assert not faults if fault is None else fault in faults[0]
 
 
@@ -155,17 +150,17 @@ def test_a_lying_solver_is_not_believed(monkeypatch: pytest.MonkeyPatch, solver:
 
     monkeypatch.setattr(cp.Problem, "solve", corrupted)
     solution = solve(problem, 10.0, solver)
-    assert not check(problem, solution.assignment)
+    assert not problem.faults(solution.assignment)
     assert solution.objective == pytest.approx(written_out(problem, tuple(solution.assignment)))
     assert solution.status is AssignmentStatus.FAILED
 
 
 def test_a_bound_above_the_objective_is_a_fault_not_a_proof(monkeypatch: pytest.MonkeyPatch) -> None:
-    def overshoot(model: object, search: module._Search) -> AssignmentStatus:
+    def overshoot(problem: object, search: Search) -> AssignmentStatus:
         search.bound = 1.01 * search.objective
         return AssignmentStatus.OPTIMAL
 
-    monkeypatch.setitem(module._METHODS, "highs", overshoot)
+    monkeypatch.setitem(module._METHODS, (AssignmentProblem, "highs"), overshoot)
     solution = solve(small(0), 10.0)
     assert solution.status is AssignmentStatus.FAILED
     assert solution.bound <= solution.objective
@@ -180,13 +175,13 @@ def test_a_broken_solver_still_gives_a_feasible_assignment(monkeypatch: pytest.M
     solution = solve(problem, 10.0)
     assert solution.status is AssignmentStatus.FAILED
     assert solution.bound == 0.0
-    assert not check(problem, solution.assignment)
+    assert not problem.faults(solution.assignment)
 
 
 def test_every_status_of_cvxpy_is_mapped() -> None:
     settings = cp.settings
     known = {*settings.SOLUTION_PRESENT, *settings.INF_OR_UNB, *settings.INACCURATE, *settings.ERROR}
-    assert known == set(module._STATUS)
+    assert known == set(solution_module._STATUS)
     for status in known:
         assert isinstance(status_of(status), AssignmentStatus)
     assert status_of(settings.USER_LIMIT) is AssignmentStatus.TIME_LIMIT
@@ -198,8 +193,8 @@ def test_every_status_of_cvxpy_is_mapped() -> None:
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_padding_and_the_dead_are_never_assigned_and_change_nothing(solver: str) -> None:
-    config = main_config("train.n_agents=[3,7]", "train.n_consumers=[2,4]", "train.n_resources=[1,3]")
-    layouts = sample_training_layout(config, range(4))
+    config = main_config("team.n_agents=7", "train.n_consumers=[2,4]", "train.n_resources=[1,3]")
+    layouts = padded(sample_training_layout(config, range(4)), 3)
     layouts.failure_time_s[:, 0] = 0.0
     for b in range(4):
         problem = AssignmentProblem.from_state(layouts, b, config)

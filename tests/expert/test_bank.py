@@ -13,14 +13,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from instances import MAIN, main_config, small
+from instances import MAIN, main_config, padded, small
 
 from sortie_core.config import UserError
 from sortie_core.layout import sample_training_layout
 from sortie_expert import bank as module
-from sortie_expert.assignment import AssignmentSolution, AssignmentStatus
+from sortie_expert.solution import AssignmentSolution, AssignmentStatus
 from sortie_expert.bank import AssignmentBank, solve_bank
-from sortie_expert.problem import check
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,14 +66,14 @@ def test_broken_or_false_files_are_solved_again(tmp_path: Path, counted: list[st
     (path,) = tmp_path.iterdir()
     text = path.read_text()
     other = json.loads(text)
-    swapped = [(value + 1) % 4 for value in other["assignment"]]
+    swapped = [(value + 1) % 4 for value in other["plan"]]
     broken = [
         text[: len(text) // 2],
         "",
         "[]",
         "null",
-        json.dumps(other | {"assignment": swapped}),
-        json.dumps(other | {"assignment": [99] * 6}),
+        json.dumps(other | {"plan": swapped}),
+        json.dumps(other | {"plan": [99] * 6}),
         json.dumps(other | {"status": "splendid"}),
         json.dumps({name: value for name, value in other.items() if name != "bound"}),
         json.dumps(other | {"extra": 1}),
@@ -83,14 +82,14 @@ def test_broken_or_false_files_are_solved_again(tmp_path: Path, counted: list[st
         path.write_text(content)
         assert np.array_equal(solve_bank([problem], config, tmp_path, workers=1), right)
         assert len(counted) == number, content
-        assert json.loads(path.read_text())["assignment"] == other["assignment"]
+        assert json.loads(path.read_text())["plan"] == other["plan"]
     path.write_bytes(b"\xff\xfe\x00")
     assert AssignmentBank(config, tmp_path).recall(problem) is None
 
 
 def test_results_do_not_depend_on_the_workers(tmp_path: Path) -> None:
-    config = main_config("train.n_agents=[4,8]", "train.n_consumers=[2,3]", "train.n_resources=[1,2]")
-    layouts = sample_training_layout(config, range(10))
+    config = main_config("team.n_agents=8", "train.n_consumers=[2,3]", "train.n_resources=[1,2]")
+    layouts = padded(sample_training_layout(config, range(10)), 4)
     steps: list[tuple[int, int]] = []
     alone = solve_bank(layouts, config, tmp_path / "one", workers=1)
     together = solve_bank(layouts, config, tmp_path / "two", workers=2, progress=lambda *step: steps.append(step))
@@ -116,7 +115,7 @@ def test_workers_leave_the_environment_as_it_was(tmp_path: Path, monkeypatch: py
 def test_a_killed_run_goes_on_where_it_was_and_leaves_no_process(
     tmp_path: Path, counted: list[str], workers: int
 ) -> None:
-    overrides = ["train.n_agents=[8,10]", "train.n_consumers=[3,3]", "train.n_resources=[2,2]"]
+    overrides = ["team.n_agents=10", "train.n_consumers=[3,3]", "train.n_resources=[2,2]"]
     script, folder = tmp_path / "run.py", tmp_path / "bank"
     script.write_text(
         "from sortie_core.config import load_config\n"
@@ -153,7 +152,7 @@ def test_kept_solutions_are_whole(tmp_path: Path) -> None:
     (solution,) = bank.solutions([small(4)], workers=1)
     recalled = bank.recall(small(4))
     assert recalled is not None
-    assert not check(small(4), recalled.assignment)
+    assert not small(4).faults(recalled.plan)
     assert recalled.status is AssignmentStatus.OPTIMAL
     assert np.array_equal(recalled.assignment, solution.assignment)
     assert (recalled.objective, recalled.bound, recalled.gap) == (solution.objective, solution.bound, solution.gap)

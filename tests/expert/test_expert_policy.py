@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from instances import main_config
+from instances import main_config, padded
 
 from sortie_core.delivery import deliver
 from sortie_core.layout import sample_layout, sample_training_layout
 from sortie_expert.assignment import EXACT_GAP, solve
 from sortie_expert.expert_policy import ExpertPolicy
-from sortie_expert.problem import AssignmentProblem, check
+from sortie_expert.problem import AssignmentProblem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +99,7 @@ def test_events_are_solved_again_in_their_environment_only(config: Config, event
     after = policy.choose(state)
     assert policy.n_solves == 4
     assert np.array_equal(after[[0, 2]], before[[0, 2]])
-    assert not check(AssignmentProblem.from_state(state, 1, config), after[1])
+    assert not AssignmentProblem.from_state(state, 1, config).faults(after[1])
     if event is completed:
         assert np.all(after[1] != 2)
     if event is failed:
@@ -158,8 +158,8 @@ def test_presence_is_kept_until_it_is_held() -> None:
 
 
 def test_padding_waits() -> None:
-    config = main_config("train.n_agents=[3,7]", "train.n_consumers=[2,4]", "train.n_resources=[1,3]")
-    state = sample_training_layout(config, range(6))
+    config = main_config("team.n_agents=7", "train.n_consumers=[2,4]", "train.n_resources=[1,3]")
+    state = padded(sample_training_layout(config, range(6)), 3)
     choice = ExpertPolicy(config).choose(state)
     assert np.all(choice[~state.present] == 4)
     reached = np.append(state.active, np.ones((6, 1), dtype=bool), axis=1)
