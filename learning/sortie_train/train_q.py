@@ -1,9 +1,9 @@
 """Value decomposition: VDN and QMIX, double Q-learning (arXiv 1509.06461) of a value that all agents share.
 
-The value of an agent's choice is put together from what every network gives, a value and log probabilities, such that
-the agent's own value is that of its best choice (dueling, arXiv 1511.06581): ``Q_i(a) = V_i + log pi_i(a) - max_b log
-pi_i(b)``. Agents learn from sequences drawn from the latest rollouts. The end of a mission's time is an end like any
-other here, since agents observe the time that is left (arXiv 1712.00378). Corrections of the motion are not learned.
+The value of an agent's choice is put together from what every network gives, a value and log probabilities, ``Q_i(a) =
+V_i + log pi_i(a)``. Every Q function is of this form, with V the logarithm of the sum of its exponentials. Agents learn
+from sequences drawn from the latest rollouts. The end of a mission's time is an end like any other here, since agents
+observe the time that is left (arXiv 1712.00378). Corrections of the motion are not learned.
 """
 
 from __future__ import annotations
@@ -112,6 +112,5 @@ class Trainer(TrainingRun):
 
 
 def choice_value(out: Deliberation, choice: Tensor) -> Tensor:
-    """``Q_i(a) = V_i + log pi_i(a) - max_b log pi_i(b)`` of choices [...]."""
-    chosen = out.log_choice.gather(-1, choice[..., None]).squeeze(-1)
-    return out.value + chosen - out.log_choice.amax(-1)
+    """``Q_i(a) = V_i + log pi_i(a)`` of choices [...]."""
+    return out.value + out.log_choice.gather(-1, choice[..., None]).squeeze(-1)

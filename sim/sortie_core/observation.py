@@ -37,7 +37,7 @@ class Observation:
         consumer_mask: [B, M] bool, True where a consumer may be chosen.
         position: [B, N, D] m.
         velocity: [B, N, D] m/s.
-        stock: [B, N, R*] padded to max_resources.
+        stock: [B, N, R*] padded to max_resources; zero for agents that are not alive.
         consumer_position: [B, M, D] m.
         need: [B, M, R*] what is still asked, padded.
         remaining_s: [B] mission time left, s.
@@ -92,7 +92,7 @@ def observe(state: WorldState, config: Config) -> Observation:
     return observation(
         position=state.position,
         velocity=state.velocity,
-        stock=state.stock,
+        stock=state.stock * array_namespace(state.stock).astype(state.alive, state.stock.dtype)[..., None],
         time_s=state.time_s,
         consumer_position=state.consumer_position,
         need=outstanding(state, config),

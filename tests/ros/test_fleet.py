@@ -10,6 +10,7 @@ import yaml
 from sortie_bringup.fleet import MANAGER, check, fleet
 from sortie_bringup.processes import command_line
 from sortie_core.config import UserError, load_config
+from sortie_policy.checkpoint import write_checkpoint
 
 YAML = Path(__file__).parents[2] / "configs" / "delivery.yaml"
 
@@ -48,3 +49,7 @@ def test_what_cannot_be_flown_is_refused_before_anything_starts(checkpoint: Path
         check(load_config(YAML, ["policy.checkpoint=nowhere.ckpt"]))
     with pytest.raises(UserError, match="radius_m"):
         check(load_config(YAML, [f"policy.checkpoint={checkpoint}", "comm.radius_m=9"]))
+    unexported = tmp_path / "mlp.ckpt"
+    write_checkpoint(unexported, load_config(YAML, ["policy.network=mlp"]), {}, {})
+    with pytest.raises(UserError, match="mlp.ckpt holds a network .mlp. that agents cannot fly by themselves"):
+        check(load_config(YAML, [f"policy.checkpoint={unexported}"]))
