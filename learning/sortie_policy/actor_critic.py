@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from sortie_core import comm_graph, observation
 from sortie_policy import contraction
-from sortie_policy.attention import ConsumerAttention, ConsumerEncoder, cluster_support, mlp
+from sortie_policy.attention import ConsumerAttention, ConsumerEncoder, by_agent, cluster_support, mlp
 from sortie_policy.graph_filter import GraphFilter, shift_taps
 from sortie_policy.intent_exchange import IntentExchange
 from sortie_policy.lgtc_cell import LGTCCell
@@ -44,7 +44,7 @@ class Perception:
     Attributes:
         own: [B, N, Fo] from the observation.
         mixed: [B, N, F] psi~.
-        embedding: [B, M, F] e.
+        embedding: [B, M, F] e; or [B, N, M, F] where demands are not broadcast.
         pair: [B, N, M, Fp] after the last exchange.
         log_attention: [B, N, M + 1] the final log Xi.
         supports: [B, K, N, N] the cell's support S^Xi in each of its K rounds.
@@ -145,7 +145,7 @@ class LGTCPolicy(TeamPolicy):
             log probabilities of the choice [B, N, M + 1] and the mean correction [B, N, D] before its tanh.
         """
         remembered = self.memory(state)
-        bias = (remembered[..., None, :] * embedding[:, None]).sum(-1)
+        bias = (remembered[..., None, :] * by_agent(embedding, 4)).sum(-1)
         wait = (remembered * self.wait_embedding).sum(-1, keepdim=True)
         bias = torch.cat([bias, wait], -1) / math.sqrt(self.hidden)
         attended = (log_attention[..., :-1, None].exp() * pair[..., self.relative]).sum(-2)
@@ -184,7 +184,7 @@ class LGTCPolicy(TeamPolicy):
             log_attention = self.attend(mixed, embedding, pair, seen.consumer_mask)
 
         supports = [self._cell_support(linked, attention, late) for linked in state_rounds]
-        input_taps = shift_taps(supports, attention[..., :-1] @ embedding, self.hops, late.inputs if late else None)
+        input_taps = shift_taps(supports, _attended(attention, embedding), self.hops, late.inputs if late else None)
         perception = Perception(
             own=seen.own,
             mixed=mixed,
@@ -249,6 +249,12 @@ class LGTCPolicy(TeamPolicy):
     def contraction_rate(self) -> float:
         """See `TeamPolicy`."""
         return contraction.contraction_rate(self.cell).item() if isinstance(self.cell, LGTCCell) else math.nan
+
+
+def _attended(attention: Tensor, embedding: Tensor) -> Tensor:
+    """[B, N, F] the cell's input u, embeddings [B, M, F] or [B, N, M, F] weighed by [B, N, M + 1] attention."""
+    weights = attention[..., :-1]
+    return weights @ embedding if embedding.ndim == 3 else (weights[..., None, :] @ embedding).squeeze(-2)
 
 
 def _as_said(taps: Tensor) -> Tensor:

@@ -77,21 +77,31 @@ class ConsumerAttention(nn.Module):
 
         Args:
             mixed: [B, N, F] psi~.
-            embedding: [B, M, F] e.
+            embedding: [B, M, F] e; or [B, N, M, F], by agent.
             pair: [B, N, M, Fp].
-            mask: [B, M] bool.
+            mask: [B, M] bool; or [B, N, M].
 
         Returns:
             [B, N, M + 1] log Xi; the last entry is "wait".
         """
         query = self.query(mixed)
-        known = torch.relu(self.hidden(torch.relu(self.each(embedding)[:, None] + self.pair(pair))))
+        known = torch.relu(self.hidden(torch.relu(self.each(by_agent(embedding, 4)) + self.pair(pair))))
         asked = query @ self.key.weight
         logits = (known @ asked[..., None]).squeeze(-1) + (query * self.key.bias).sum(-1, keepdim=True)
-        possible = mask[:, None, :] & (pair[..., observation.USEFUL] > MET)
+        possible = by_agent(mask, 3) & (pair[..., observation.USEFUL] > MET)
         logits = logits.masked_fill(~possible, -1e9)
         wait = (query * self.wait_key).sum(-1, keepdim=True)
         return torch.log_softmax(torch.cat([logits, wait], -1) * self.scale / self.temperature, -1)
+
+
+def by_agent(values: Tensor, ndim: int) -> Tensor:
+    """Values about consumers with an axis for the agents, after B, that may be of length 1.
+
+    Args:
+        values: [B, M, ...], the same for all agents, or [B, N, M, ...].
+        ndim: of the latter.
+    """
+    return values if values.ndim == ndim else values[:, None]
 
 
 def cluster_support(adjacency: Tensor, attention: Tensor, said: Tensor | None = None) -> Tensor:
@@ -113,7 +123,9 @@ def cluster_support(adjacency: Tensor, attention: Tensor, said: Tensor | None = 
     return weight / weight.sum(-1, keepdim=True)
 
 
-def intended_supply(adjacency: Tensor, attention: Tensor, stock: Tensor, worth: Tensor) -> tuple[Tensor, Tensor]:
+def intended_supply(
+    adjacency: Tensor, attention: Tensor, stock: Tensor, worth: Tensor, theirs: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """What the neighbours of each agent intend to bring to each consumer, as sums.
 
     Args:
@@ -121,11 +133,12 @@ def intended_supply(adjacency: Tensor, attention: Tensor, stock: Tensor, worth: 
         attention: [B, N, M + 1] Xi.
         stock: [B, N, R].
         worth: [B, N, M] of each agent's visit to each consumer, any unit.
+        theirs: [B, N, N, M] of the visits of agent j as agent i knows them; None where all know alike.
 
     Returns:
         supply [B, N, M, R] of all neighbours, and of those whose visit to m is worth more than that of i.
     """
     intent = attention[..., :-1, None] * stock[..., None, :]
     linked = adjacency.to(stock.dtype)
-    stronger = linked[..., None] * (worth[:, None] > worth[:, :, None])
+    stronger = linked[..., None] * ((worth[:, None] if theirs is None else theirs) > worth[:, :, None])
     return torch.einsum("bij,bjmr->bimr", linked, intent), torch.einsum("bijm,bjmr->bimr", stronger, intent)

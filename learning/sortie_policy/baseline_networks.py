@@ -137,12 +137,12 @@ class MLPPolicy(SilentPolicy):
     def judge(self, seen: Observation, heard: Tensor, pair: Tensor) -> tuple[Tensor, Tensor]:
         """See `SilentPolicy`."""
         known = self.pair(pair)
-        mask = seen.consumer_mask.to(known.dtype)[:, None, :, None]
+        mask = seen.open.to(known.dtype)[..., None]
         mean = (torch.relu(known) * mask).sum(-2) / mask.sum(-2).clamp(min=1.0)
         own = torch.relu(self.encoder(torch.cat([seen.own, self._nearest(seen, heard)], -1)))
         features = torch.relu(self.context(torch.cat([own, mean], -1)))
         scores = self.score(torch.relu(self.each(features)[..., None, :] + known)).squeeze(-1)
-        possible = seen.consumer_mask[:, None] & (pair[..., observation.USEFUL] > MET)
+        possible = seen.open & (pair[..., observation.USEFUL] > MET)
         scores = scores.masked_fill(~possible, -1e9)
         return features, torch.log_softmax(torch.cat([scores, self.wait(features)], -1), -1)
 
@@ -193,7 +193,7 @@ def silent_features(seen: Observation, known: Tensor, max_speed_mps: float) -> T
         known: [B, N, R*] stock of all others that an agent knows of.
         max_speed_mps: m/s.
     """
-    nothing = seen.need.new_zeros(*seen.position.shape[:2], *seen.need.shape[1:])
+    nothing = seen.need.new_zeros(*seen.position.shape[:2], *seen.need.shape[-2:])
     return observation.pair_features(seen, nothing, nothing, nothing[..., 0], known, max_speed_mps)
 
 

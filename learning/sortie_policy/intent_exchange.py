@@ -52,8 +52,8 @@ class IntentExchange:
     ) -> None:
         self.kept, self._known, self._late, self._seen = kept, kept, late, seen
         self._keep_rounds, self._exchanges, self._max_speed_mps = keep_rounds, exchanges, max_speed_mps
-        distance = (seen.consumer_position[:, None] - seen.position[:, :, None]).norm(dim=-1)
-        self._worth = observation.worth(seen.stock[:, :, None], seen.need[:, None], distance, max_speed_mps)
+        distance = (seen.places - seen.position[:, :, None]).norm(dim=-1)
+        self._worth = observation.worth(seen.stock[:, :, None], seen.needs, distance, max_speed_mps)
         self._replayed = list(recalled.supply.unbind(1)) if recalled else []
         self._recorded: list[Tensor] = []
         self.told: list[KeptIntents] = []
@@ -92,8 +92,16 @@ class IntentExchange:
         if self._late is not None:
             return self.supply()
         far, far_stronger = self.supply(linked)
-        near, near_stronger = intended_supply(linked, attention, self._seen.stock, self._worth)
+        near, near_stronger = intended_supply(linked, attention, self._seen.stock, self._worth, self._their_worth())
         return far + near, far_stronger + near_stronger
+
+    def _their_worth(self) -> Tensor | None:
+        """[B, N, N, M] of the visits of agent j as agent i knows them; None where all know alike."""
+        seen = self._seen
+        if seen.need.ndim == 3:
+            return None
+        distance = (seen.places[:, :, None] - seen.position[:, None, :, None]).norm(dim=-1)
+        return observation.worth(seen.stock[:, None, :, None], seen.needs[:, :, None], distance, self._max_speed_mps)
 
     def _heard(self, told: KeptIntents, linked: Tensor) -> KeptIntents:
         if self._late is None:

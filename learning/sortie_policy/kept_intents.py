@@ -1,10 +1,10 @@
 """What each agent remembers of the others' intentions, and passes on to those who cannot hear them.
 
-In every exchange round an agent broadcasts its whole table: for every agent it knows of, where that was, what it carried
-and what it intended, and how many rounds ago. A receiver keeps the freshest entry about each. So intentions travel as
-far as the exchanges of some decisions reach, survive lost packets, and can be summed without counting anybody twice,
-which powers of a graph shift cannot. Entries that have become too old are forgotten, and with them agents that failed.
-This project's design.
+In every exchange round an agent broadcasts its whole table: for every agent it knows of, where that was, what it
+carried and what it intended, and how many rounds ago. A receiver keeps the freshest entry about each. So intentions
+travel as far as the exchanges of some decisions reach, survive lost packets, and can be summed without counting anybody
+twice, which powers of a graph shift cannot. Entries that have become too old are forgotten, and with them agents that
+failed. This project's design.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class KeptIntents:
         if without is not None:
             counts = counts & ~without
         intent = self.intent * counts[..., None]
-        distance = (self.position[..., None, :] - seen.consumer_position[:, None, None]).norm(dim=-1)
-        theirs = observation.worth(self.stock[..., None, :], seen.need[:, None, None], distance, max_speed_mps)
+        distance = (self.position[..., None, :] - seen.places[:, :, None]).norm(dim=-1)
+        theirs = observation.worth(self.stock[..., None, :], seen.needs[:, :, None], distance, max_speed_mps)
         weights = torch.stack([intent, intent * (theirs > worth[:, :, None])], 2)
         return torch.einsum("bisjm,bijr->bismr", weights, self.stock)

@@ -16,12 +16,14 @@ from sortie_core.action import velocity_command
 from sortie_core.observation import Observation, observation, pair_features
 from sortie_core.packets import Decision, LocalView, Packet, n_rounds
 from sortie_policy.checkpoint import check_compatible, load_metadata, load_stages
+from sortie_policy.demand_table import DemandTable
 from sortie_policy.intent_table import IntentTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sortie_core.config import Config
+    from sortie_core.packets import Consumers
 
 Array = np.ndarray
 Rounds = Generator[Array, dict[int, Packet], None]
@@ -75,6 +77,7 @@ class AgentRuntime:
         self._stages = stages
         self._random = np.random.default_rng([config.seed, index])
         self._table = IntentTable(index, config)
+        self._demands, self._relayed = DemandTable(config), config.task.demand_sensing == "relayed"
         self._tick: Rounds | None = None
         self._sent = Packet(index, -1, 0, np.zeros(0, np.float32))
         # What was chosen last, and holds until the next deliberation: "wait" (None) for an agent that has just joined.
@@ -131,22 +134,27 @@ class AgentRuntime:
 
     def _rounds(self, view: LocalView) -> Rounds:
         """A tick: yields the payload of each round, and is sent the payloads heard in it by sender."""
-        dimensions = self.config.task.dimensions
-        beacons = yield np.concatenate([view.position, view.velocity, view.stock]).astype(np.float32)
+        dimensions, deciding = self.config.task.dimensions, n_rounds(view.tick, self.config.policy) > 1
+        told = np.zeros(0, np.float32)
+        if deciding and self._relayed:
+            told = self._demands.begin(view, asked(view.consumers))
+        beacons = yield np.concatenate([view.position, view.velocity, view.stock, told]).astype(np.float32)
         neighbours = {}
         for sender, beacon in beacons.items():
-            position, velocity, _ = np.split(beacon.payload, [dimensions, 2 * dimensions])
+            parts = [dimensions, 2 * dimensions, 2 * dimensions + len(view.stock)]
+            position, velocity, _, told = np.split(beacon.payload, parts)
+            self._demands.hear(told, now=deciding)
             # A slow radio tells where it was; it should have gone straight on since.
             late_s = np.float32((view.tick - beacon.tick) * self.config.world.dt_s)
             neighbours[sender] = Neighbour(position + late_s * velocity, velocity)
-        if n_rounds(view.tick, self.config.policy) > 1:
+        if deciding:
             yield from self._deliberate(view)
         self.decision = self._decision(view, list(neighbours.values()))
 
     def _deliberate(self, view: LocalView) -> Rounds:
         """`LGTCPolicy.forward` for one agent, with radio rounds in place of matrix products."""
         stages, policy = self._stages, self.config.policy
-        seen = see(view, self.config)
+        seen = see(view, self.config, self._demands if self._relayed else None)
         psi, embedding = stages.encode(seen.own, seen.consumers, seen.consumer_mask)
         taps = [psi[0, 0]]
         for _ in range(policy.hops):
@@ -218,7 +226,9 @@ class AgentRuntime:
         consumers, dimensions = view.consumers, self.config.task.dimensions
         wait = len(consumers.position)
         choice = wait if self._choice is None else self._choice
-        going = choice < wait and bool(consumers.active[choice] & ~consumers.completed[choice])
+        going = choice < wait
+        if not self._relayed:
+            going = going and bool(consumers.active[choice] & ~consumers.completed[choice])
         velocity = velocity_command(
             _single(view.position),
             _single(view.velocity),
@@ -234,23 +244,37 @@ class AgentRuntime:
         return Decision(velocity[0, 0], choice, nothing if self._attention is None else self._attention)
 
 
-def see(view: LocalView, config: Config) -> Observation:
-    """The observation [B = 1, N = 1] of one agent."""
+def see(view: LocalView, config: Config, demands: DemandTable | None = None) -> Observation:
+    """The observation [B = 1, N = 1] of one agent.
+
+    Args:
+        view: what it knows by itself.
+        config: for the scales and the padding.
+        demands: what it knows of them where they are not broadcast.
+    """
     consumers = view.consumers
-    mask = consumers.active & ~consumers.completed
-    asked = consumers.demand * ~consumers.settled[:, None]
-    need = np.where(consumers.presence[None], asked, consumers.unmet) * mask[:, None]
+    if demands is None:
+        place, need, mask = consumers.position, asked(consumers), consumers.active & ~consumers.completed
+    else:
+        place, need, mask = demands.known(len(consumers.position))
     return observation(
         position=_single(view.position),
         velocity=_single(view.velocity),
         stock=_single(view.stock),
         time_s=np.array([view.time_s], np.float32),
-        consumer_position=np.asarray(consumers.position, np.float32)[None],
+        consumer_position=np.asarray(place, np.float32)[None],
         need=need.astype(np.float32)[None],
         consumer_mask=mask[None],
         presence=consumers.presence[None],
         config=config,
     )
+
+
+def asked(consumers: Consumers) -> Array:
+    """What agents may still be sent for, [M, R], as `sortie_core.delivery.outstanding` has it."""
+    whole = consumers.demand * ~consumers.settled[:, None]
+    wanted = np.where(consumers.presence[None], whole, consumers.unmet)
+    return wanted * (consumers.active & ~consumers.completed)[:, None]
 
 
 def _single(vector: Array) -> Array:

@@ -164,7 +164,7 @@ class TeamPolicy(nn.Module):
         """
         batch, n_agents, _ = seen.position.shape
         state = seen.position.new_zeros(batch, n_agents, self.hidden)
-        kept = KeptIntents.nothing(seen.stock, seen.position, seen.need.shape[1])
+        kept = KeptIntents.nothing(seen.stock, seen.position, seen.need.shape[-2])
         return Memory(state, kept, self.silence(kept) if late else None)
 
     def silence(self, kept: KeptIntents) -> Utterance | None:

@@ -9,15 +9,15 @@ import torch
 
 from sortie_core.comm_graph import adjacency
 from sortie_core.config import UserError
-from sortie_core.observation import observe
 from sortie_policy.actor_critic import LGTCPolicy
 from sortie_policy.checkpoint import check_compatible, load_metadata, load_weights
-from sortie_policy.rounds import draw_rounds
 from sortie_policy.team_policy import Memory, make_policy
-from sortie_train.radio_load import deliberation_bytes
+from sortie_train.outlook import first_knowledge, outlook
+from sortie_train.radio_load import deliberation_bytes, demand_bytes
 
 if TYPE_CHECKING:
     from sortie_core.config import Config
+    from sortie_core.demand_knowledge import DemandKnowledge
     from sortie_core.state import WorldState
 
 
@@ -46,22 +46,26 @@ class PolicyTeam:
             raise UserError(f"checkpoint {path} does not fit its own configuration ({error}); train again") from None
         self.bytes_sent = np.zeros(1)
         self._memory: Memory | None = None
+        self._knowledge: DemandKnowledge | None = None
         self._random = torch.Generator().manual_seed(config.seed)
 
     @torch.no_grad()
     def choose(self, state: WorldState) -> tuple[np.ndarray, np.ndarray]:
         """Chosen consumers [B, N] int and velocity corrections [B, N, D] in [-1, 1]."""
         state = state.map(torch.as_tensor)
-        seen, sizes, comm = observe(state, self.config), self.config.policy, self.config.comm
+        sizes, comm = self.config.policy, self.config.comm
         linked = adjacency(state.position, state.alive, comm.radius_m)
-        if comm.loss:
-            linked = draw_rounds(linked, sizes.hops, sizes.exchanges, comm.loss, self._random)
+        if self._memory is None:
+            self._knowledge = first_knowledge(state, self.config)
+        seen, linked, self._knowledge = outlook(state, linked, self._knowledge, self.config, self._random)
         memory = self._memory or self.policy.initial_memory(seen, late=comm.latency_steps > 0)
         out, self._memory, _ = self.policy(seen, linked, memory)
         if isinstance(self.policy, LGTCPolicy):
             told = self._memory.said.tables if self._memory.said else None
             sent = deliberation_bytes(state, linked, memory.kept, self.config, told)
             self.bytes_sent = self.bytes_sent + sent.numpy()
+        if self._knowledge:
+            self.bytes_sent = self.bytes_sent + demand_bytes(self._knowledge, self.config).numpy()
         if sizes.deterministic:
             choice = out.log_choice.argmax(-1)
         else:

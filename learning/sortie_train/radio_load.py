@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sortie_core.config import Config
+    from sortie_core.demand_knowledge import DemandKnowledge
     from sortie_core.state import WorldState
 
 _FLOAT_BYTES = 4
@@ -46,6 +47,20 @@ def deliberation_bytes(
     alive = state.alive.to(state.position.dtype)
     entries = _entries(linked, kept, config) if told is None else _known(told).sum(dim=1)
     return (alive * (per_agent + per_entry * entries)).sum(dim=1)
+
+
+def demand_bytes(knowledge: DemandKnowledge, config: Config) -> Tensor:
+    """What all agents of each team add to the beacons of one decision, where demands are relayed.
+
+    Args:
+        knowledge: at the decision.
+        config: for the sizes.
+
+    Returns:
+        [B].
+    """
+    per_entry = _FLOAT_BYTES * (2 + config.task.dimensions + knowledge.need.shape[-1])
+    return per_entry * knowledge.told.known.sum((1, 2)) if knowledge.told else knowledge.sensed_s.new_zeros(())
 
 
 def _known(tables: KeptIntents) -> Tensor:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _WITHOUT_EFFECT = {"train", "safety", "ros"}
 _PROGRAM = ("sortie_core", "sortie_sim", "sortie_train.play", "sortie_train.teams")
 _OF_AGREEMENT = ("sortie_train.agreement", "sortie_expert")
-_OF_LEARNED = ("sortie_policy", "sortie_train.policy_team")
+_OF_LEARNED = ("sortie_policy", "sortie_train.policy_team", "sortie_train.outlook", "sortie_train.radio_load")
 _OF_REFERENCES = ("sortie_expert",)
 
 

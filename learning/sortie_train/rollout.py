@@ -15,18 +15,19 @@ from sortie_core.action import team_command
 from sortie_core.beacons import Beacons
 from sortie_core.delivery import MET, outstanding
 from sortie_core.metrics import delivered_share
-from sortie_core.observation import Observation, observe
 from sortie_core.state import WorldState
 from sortie_expert.auction import auction
 from sortie_expert.greedy import useful_amount
-from sortie_policy.rounds import draw_rounds
 from sortie_sim.point_world import PointWorld
 from sortie_train.losses import log_probability
 from sortie_train.objectives import by_kind
+from sortie_train.outlook import first_knowledge, outlook
 from sortie_train.teacher import teach
 
 if TYPE_CHECKING:
     from sortie_core.config import Config
+    from sortie_core.demand_knowledge import DemandKnowledge
+    from sortie_core.observation import Observation
     from sortie_policy.team_policy import Deliberation, Memory, Recalled, TeamPolicy
     from sortie_train.teacher import Lesson
 
@@ -103,6 +104,7 @@ class Collector:
         self.world.state.time_s += torch.floor(offset / config.world.dt_s) * config.world.dt_s
         self.assignment = self._bank_assignment[picked]
         self.fresh = torch.ones(n_envs, dtype=torch.bool, device=device)
+        self.knowledge = first_knowledge(self.world.state, config)
 
     def _pick(self, count: int) -> np.ndarray:
         return self.layouts.integers(len(self.bank.time_s), size=count)
@@ -141,7 +143,7 @@ class Collector:
         return Rollout(start=start, lesson=lesson, terms=sums, delivered=delivered, **columns)
 
     def _decide(self, policy: TeamPolicy, guidance: float) -> tuple[dict, dict[str, float], list[float]]:
-        seen, linked = self._look()
+        seen, linked, self.knowledge = self._look()
         before = self.world.state
         if self.config.reward.guidance:
             self._reassign(before)
@@ -180,16 +182,12 @@ class Collector:
 
     def _value(self, policy: TeamPolicy, memory: Memory, where: Tensor) -> Tensor:
         """Cluster values of the environments of the mask as they are now."""
-        seen, linked = self._look()
+        seen, linked, _ = self._look()
         here = memory.map(lambda values: values[where])
         return policy(seen.map(lambda array: array[where]), linked[where], here)[0].value
 
-    def _look(self) -> tuple[Observation, Tensor]:
-        """What agents observe, and who hears whom: [B, N, N], or [B, rounds, N, N] where packets get lost."""
-        linked, loss, policy = self.world.graph()[1], self.config.comm.loss, self.config.policy
-        if loss:
-            linked = draw_rounds(linked, policy.hops, policy.exchanges, loss, self.random)
-        return observe(self.world.state, self.config), linked
+    def _look(self) -> tuple[Observation, Tensor, DemandKnowledge | None]:
+        return outlook(self.world.state, self.world.graph()[1], self.knowledge, self.config, self.random)
 
     def _sample(self, log_choice: Tensor) -> Tensor:
         flat = log_choice.exp().flatten(0, -2)
@@ -241,6 +239,8 @@ class Collector:
             self.assignment[ended] = self._bank_assignment[picked]
         self.memory = memory.cleared(ended)
         self.beacons.forget(ended)
+        if self.knowledge:
+            self.knowledge = self.knowledge.forgotten(ended)
         self.fresh = ended
 
     def snapshot(self) -> dict[str, Any]:
@@ -252,6 +252,7 @@ class Collector:
             "assignment": self.assignment,
             "memory": self.memory,
             "beacons": self.beacons.flying,
+            "knowledge": self.knowledge,
             "fresh": self.fresh,
         }
 
@@ -261,7 +262,7 @@ class Collector:
         self.layouts.bit_generator.state = saved["layouts"]
         self.world.restart(WorldState(**saved["world"]))
         self.assignment, self.memory, self.fresh = saved["assignment"], saved["memory"], saved["fresh"]
-        self.beacons.flying = saved["beacons"]
+        self.beacons.flying, self.knowledge = saved["beacons"], saved["knowledge"]
 
 
 def replay(policy: TeamPolicy, rollout: Rollout, envs: Tensor) -> Deliberation:

@@ -36,8 +36,8 @@ class TeamEncoder(nn.Module):
         """Features of every agent [B, N, width], and of its team, the same for all, [B, N, width]."""
         others = seen.stock.sum(1, keepdim=True) - seen.stock
         pair = silent_features(seen, others, self.max_speed_mps)
-        known = torch.relu(self.pair(pair)) * seen.consumer_mask[:, None, :, None]
-        prospects = known.sum(-2) / seen.consumer_mask.sum(-1).clamp(min=1)[:, None, None]
+        known = torch.relu(self.pair(pair)) * seen.open[..., None]
+        prospects = known.sum(-2) / seen.open.sum(-1, keepdim=True).clamp(min=1)
         agent = torch.relu(self.agent(torch.cat([torch.relu(self.own(seen.own)), prospects], -1)))
         return agent, agent.mean(-2, keepdim=True).expand_as(agent)
 

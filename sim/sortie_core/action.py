@@ -113,7 +113,8 @@ def team_command(
 
     Args:
         state: the missions.
-        choice: [B, N] int, the chosen consumer; M means "wait".
+        choice: [B, N] int, the chosen consumer; M means "wait". Where demands are broadcast, an agent also waits once
+            its consumer needs nothing any more.
         linked: [B, N, N] bool, whose motion each agent knows.
         correction: [B, N, D] in [-1, 1], or None.
         config: for speeds and distances.
@@ -131,7 +132,9 @@ def team_command(
     n_consumers = state.consumer_position.shape[1]
     wanted = state.active & ~state.completed
     index = xp.clip(choice, max=n_consumers - 1)
-    going = (choice < n_consumers) & xp.take_along_axis(wanted, index, axis=1)
+    going = choice < n_consumers
+    if config.task.demand_sensing == "broadcast":
+        going = going & xp.take_along_axis(wanted, index, axis=1)
     target = xp.stack(
         [xp.take_along_axis(state.consumer_position[..., k], index, axis=1) for k in range(state.position.shape[2])],
         axis=-1,

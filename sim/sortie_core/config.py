@@ -95,6 +95,8 @@ class Task(Section):
     late_demand_probability: Probability
     demand_change_share: Probability
     demand_change_s: FloatRange
+    demand_sensing: Literal["broadcast", "relayed"]
+    sensing_radius_m: PositiveOrInf
     service_radius_m: Positive
     service_rate_per_s: Positive
     presence_hold_s: NonNegative

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from array_api_compat import array_namespace
 
-from sortie_core.delivery import outstanding
+from sortie_core.delivery import MET, outstanding
 
 if TYPE_CHECKING:
     from sortie_core.config import Config
+    from sortie_core.demand_knowledge import DemandKnowledge
     from sortie_core.state import Array, WorldState
 
 USEFUL = 0
@@ -30,6 +31,9 @@ _STOP_S = 0.5
 @dataclass
 class Observation:
     """The network's inputs; a leading batch axis B may stand for environments or be 1.
+
+    What is about consumers is the same for all agents where demands are broadcast. Where they are not, it is what each
+    agent knows, with an axis N more, after B; `places`, `needs` and `open` have that axis in both cases.
 
     Attributes:
         own: [B, N, Fo] own position, velocity, stock, remaining time.
@@ -52,6 +56,21 @@ class Observation:
     consumer_position: Array
     need: Array
     remaining_s: Array
+
+    @property
+    def places(self) -> Array:
+        """[B, 1 or N, M, D] m, where each agent knows the consumers to be."""
+        return self.consumer_position if self.consumer_position.ndim == 4 else self.consumer_position[:, None]
+
+    @property
+    def needs(self) -> Array:
+        """[B, 1 or N, M, R*] what each agent knows to be asked still."""
+        return self.need if self.need.ndim == 4 else self.need[:, None]
+
+    @property
+    def open(self) -> Array:
+        """[B, 1 or N, M] bool, which consumers each agent may choose."""
+        return self.consumer_mask if self.consumer_mask.ndim == 3 else self.consumer_mask[:, None]
 
     def map(self, function: Any) -> Observation:
         """An observation with `function` applied to every array."""
@@ -82,24 +101,36 @@ def layout(config: Config) -> dict[str, Any]:
     }
 
 
-def observe(state: WorldState, config: Config) -> Observation:
+def observe(state: WorldState, config: Config, knowledge: DemandKnowledge | None = None) -> Observation:
     """The observation of every agent of a batch of missions.
 
     Args:
         state: the missions.
         config: for the scales and the padding.
+        knowledge: what each agent knows of the demands; None where they are broadcast.
     """
+    if knowledge is None:
+        place, need, mask = state.consumer_position, outstanding(state, config), state.active & ~state.completed
+    else:
+        known = array_namespace(state.position).astype(knowledge.known, state.position.dtype)[..., None]
+        place, need = state.consumer_position[:, None] * known, knowledge.need * known
+        mask = to_be_chosen(need)
     return observation(
         position=state.position,
         velocity=state.velocity,
         stock=state.stock * array_namespace(state.stock).astype(state.alive, state.stock.dtype)[..., None],
         time_s=state.time_s,
-        consumer_position=state.consumer_position,
-        need=outstanding(state, config),
-        consumer_mask=state.active & ~state.completed,
+        consumer_position=place,
+        need=need,
+        consumer_mask=mask,
         presence=state.presence,
         config=config,
     )
+
+
+def to_be_chosen(need: Array) -> Array:
+    """[..., M] bool, which consumers of need [..., M, R] an agent may choose that knows no more of them."""
+    return array_namespace(need).any(need > MET, axis=-1)
 
 
 def observation(
@@ -120,9 +151,9 @@ def observation(
         velocity: [B, N, D] m/s.
         stock: [B, N, R].
         time_s: [B] s.
-        consumer_position: [B, M, D] m.
-        need: [B, M, R], zero where the consumer may not be chosen.
-        consumer_mask: [B, M] bool.
+        consumer_position: [B, M, D] m; or [B, N, M, D], as each agent knows it.
+        need: [B, M, R], zero where the consumer may not be chosen; or [B, N, M, R].
+        consumer_mask: [B, M] bool; or [B, N, M].
         presence: [B, R] bool.
         config: for the scales and the padding.
     """
@@ -132,9 +163,9 @@ def observation(
     stock, need = pad(stock, most), pad(need, most)
     remaining = config.duration_s - time_s
     batch, n_agents = position.shape[0], position.shape[1]
-    n_consumers = consumer_position.shape[1]
     clock = xp.broadcast_to((remaining / TIME_SCALE_S)[:, None, None], (batch, n_agents, 1))
-    kinds = xp.broadcast_to(pad(xp.astype(presence, dtype), most)[:, None, :], (batch, n_consumers, most))
+    kinds = pad(xp.astype(presence, dtype), most)
+    kinds = xp.broadcast_to(xp.reshape(kinds, (batch, *[1] * (need.ndim - 2), most)), need.shape)
     return Observation(
         own=xp.concat([position / half, velocity / speed, stock, xp.astype(clock, dtype)], axis=-1),
         consumers=xp.concat([consumer_position / half, need, kinds], axis=-1),
@@ -192,11 +223,11 @@ def pair_features(
         [B, N, M, Fp].
     """
     xp = array_namespace(supply)
-    relative = (seen.consumer_position[:, None, :, :] - seen.position[:, :, None, :]) / LENGTH_SCALE_M
+    relative = (seen.places - seen.position[:, :, None, :]) / LENGTH_SCALE_M
     distance = xp.sqrt(xp.sum(relative * relative, axis=-1, keepdims=True))
     travel_s = distance * (LENGTH_SCALE_M / max_speed_mps)
     spare_s = (seen.remaining_s[:, None, None, None] - travel_s) / TIME_SCALE_S
-    need, stock = seen.need[:, None, :, :], seen.stock[:, :, None, :]
+    need, stock = seen.needs, seen.stock[:, :, None, :]
     zero = xp.zeros_like(supply)
     left, stronger_left = (xp.maximum(need - brought, zero) for brought in (supply, stronger_supply))
     useful = [xp.minimum(stock, need + zero), xp.minimum(stock, left), xp.minimum(stock, stronger_left)]
@@ -204,7 +235,7 @@ def pair_features(
     values = [total / (travel_s + 1.0) for total in totals]
     for remaining, amount in zip((left, stronger_left), useful[1:], strict=True):
         values += _over_time(seen, amount, stock - amount, remaining, travel_s, max_speed_mps)
-    asked = xp.sum(seen.need, axis=1)[:, None, :]
+    asked = xp.sum(need, axis=2)
     unknown = xp.maximum(asked - seen.stock - known, xp.zeros_like(known))[:, :, None, :] + zero
     parts = [totals[0], relative, distance, spare_s, left, unknown, *useful, *totals[1:], *values, habit[..., None]]
     return xp.concat(parts, axis=-1)
@@ -226,10 +257,10 @@ def _over_time(
     xp = array_namespace(amount)
     remaining_s = seen.remaining_s[:, None, None, None]
     first = xp.sum(amount, axis=-1, keepdims=True) * xp.clip(remaining_s - travel_s, min=0.0)
-    away = seen.consumer_position[:, :, None, :] - seen.consumer_position[:, None, :, :]
+    away = seen.places[:, :, :, None, :] - seen.places[:, :, None, :, :]
     onward_s = xp.sqrt(xp.sum(away * away, axis=-1)) / max_speed_mps + _STOP_S
     second = xp.sum(xp.minimum(kept[:, :, :, None, :], left[:, :, None, :, :]), axis=-1)
-    second = second * xp.clip(remaining_s - travel_s - onward_s[:, None], min=0.0)
+    second = second * xp.clip(remaining_s - travel_s - onward_s, min=0.0)
     elsewhere = onward_s > _STOP_S
-    best = xp.max(second * xp.astype(elsewhere, second.dtype)[:, None], axis=-1, keepdims=True)
+    best = xp.max(second * xp.astype(elsewhere, second.dtype), axis=-1, keepdims=True)
     return first / TIME_SCALE_S, (first + best) / TIME_SCALE_S

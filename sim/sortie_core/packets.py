@@ -7,6 +7,9 @@ deliberation follow (K = policy.hops, E = policy.exchanges, at least 1 of them),
     round         payload                                           floats
     ============= ================================================= =======================
     0             position, velocity, stock                         D + D + R
+                  on decision ticks, where demands are relayed:
+                  each known one: consumer, tick sensed, position,
+                  need                                              + (2 + D + R) each
     1 .. K        tap k-1 of the feature filter                     F
     K+1 .. K+E    attention Xi, then each kept intention: sender,   M + 1
                   age, position, stock, intent                      + (2 + D + R + M) each
@@ -85,7 +88,7 @@ class LocalView:
         position: [D] m, world frame.
         velocity: [D] m/s.
         stock: [R] in units of one drone's capacity.
-        consumers: the broadcast demands.
+        consumers: the demands, of which the agent looks at all where they are broadcast, and else at those near it.
     """
 
     tick: int

@@ -67,7 +67,7 @@ class LearnerWorld:
         delivered: [B] delivered share of each mission, as it was at the end where the mission is over.
 
     Raises:
-        UserError: no such kind of actions, or no environment.
+        UserError: no such kind of actions, no environment, or demands that are not broadcast.
     """
 
     def __init__(
@@ -83,6 +83,8 @@ class LearnerWorld:
             raise UserError(f"action {action!r} is neither velocity nor choice")
         if n_envs < 1:
             raise UserError(f"n_envs: {n_envs} environments cannot be stepped; ask for 1 or more")
+        if config.task.demand_sensing != "broadcast":
+            raise UserError("task.demand_sensing: observations show all demands here; set it to broadcast")
         self.config, self.n_envs, self.action = config, n_envs, action
         self.ticks = config.policy.decision_steps if action == "choice" else 1
         self.n_choices = config.task.n_consumers + 1

@@ -67,16 +67,19 @@ class Graph:
 
 
 @pytest.mark.parametrize("latency", [0, 1, 2, 5])
-def test_the_graph_flies_what_the_batched_team_flies(checkpoint: Path, latency: int) -> None:
+@pytest.mark.parametrize("sensing", ["broadcast", "relayed"])
+def test_the_graph_flies_what_the_batched_team_flies(checkpoint: Path, latency: int, sensing: str) -> None:
     keys = [f"comm.latency_steps={latency}", f"policy.checkpoint={checkpoint}"]
+    keys += [f"task.demand_sensing={sensing}", "task.sensing_radius_m=1.5", "task.n_consumers=5"]
     config = load_config(YAML, [*SMALL, *EVENTS, *keys])
     team, graph, world = PolicyTeam(config), Graph(config), PointWorld(config, "numpy")
     beacons = Beacons(config.comm, np.random.default_rng(0).random)
     state, linked = world.reset([3]), world.graph()[1]
-    late_neighbours = 0
+    late_neighbours, known = 0, []
     for tick in range(config.n_steps):
         if tick % config.policy.decision_steps == 0:
             choice, correction = team.choose(state)
+            known.append(float(team._knowledge.known.float().mean()) if team._knowledge else 1.0)
         told, heard = beacons.exchange(state, linked)
         late_neighbours += int(heard.sum()) * (told is not state)
         expected = team_command(state, choice, heard, correction, config, told)
@@ -96,3 +99,4 @@ def test_the_graph_flies_what_the_batched_team_flies(checkpoint: Path, latency: 
         linked = adjacency(state.position, state.alive, config.comm.radius_m)
     assert alive.sum() == N - 2
     assert (late_neighbours > 100) == (latency > 0)
+    assert known[0] < 0.5 < known[-1] if sensing == "relayed" else known[0] == 1.0

@@ -22,7 +22,8 @@ SMALL = [
     "train.n_envs=6",
     "train.decisions_per_rollout=5",
     "train.total_steps=600",
-    "train.scenarios=[{team.n_agents: 2}, {team.n_agents: 4, comm.latency_steps: 2, comm.loss: 0.2}]",
+    "train.scenarios=[{team.n_agents: 2}, {team.n_agents: 4, comm.latency_steps: 2, comm.loss: 0.2, "
+    "task.demand_sensing: relayed, task.sensing_radius_m: 3.0}]",
     "train.n_consumers=[2,3]",
     "train.n_resources=[1,2]",
     "train.epochs=2",
