@@ -1,4 +1,4 @@
-"""Random assignment problems for the tests of the expert."""
+"""Random problems and missions for the tests of the expert and the references."""
 
 from __future__ import annotations
 
@@ -19,6 +19,32 @@ MAIN = Path(__file__).parents[2] / "configs" / "delivery.yaml"
 
 def main_config(*overrides: str) -> Config:
     return load_config(MAIN, overrides)
+
+
+def scarce_config(*overrides: str) -> Config:
+    return load_config(MAIN.with_name("scarce.yaml"), overrides)
+
+
+def lone(state: WorldState, b: int) -> WorldState:
+    """One mission of a batch."""
+    return state.map(lambda array: array[b : b + 1])
+
+
+def midway(state: WorldState, config: Config, seed: int = 0) -> WorldState:
+    """The missions as they might be in the middle: some stock and demand gone, drones on their way, some failed."""
+    random = np.random.default_rng(seed)
+
+    def some(array: np.ndarray) -> np.ndarray:
+        return (array * random.choice([0.0, 0.4, 1.0], array.shape)).astype(array.dtype)
+
+    failed = random.random(state.present.shape) < 0.1
+    return state.replace(
+        time_s=np.full_like(state.time_s, 0.4 * config.duration_s),
+        velocity=random.uniform(-1.4, 1.4, state.velocity.shape).astype(state.velocity.dtype),
+        stock=some(state.stock),
+        unmet=some(state.unmet),
+        failure_time_s=np.where(failed, 0.0, state.failure_time_s).astype(state.failure_time_s.dtype),
+    )
 
 
 def sampled(seed: int, n_agents: int, n_consumers: int, n_resources: int, *overrides: str) -> AssignmentProblem:

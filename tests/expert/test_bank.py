@@ -18,8 +18,8 @@ from instances import MAIN, main_config, padded, small
 from sortie_core.config import UserError
 from sortie_core.layout import sample_training_layout
 from sortie_expert import bank as module
-from sortie_expert.solution import AssignmentSolution, AssignmentStatus
 from sortie_expert.bank import AssignmentBank, solve_bank
+from sortie_expert.solution import AssignmentSolution, AssignmentStatus
 
 ROOT = Path(__file__).parents[2]
 
