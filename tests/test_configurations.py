@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,15 @@ def test_it_loads_and_steps(path: Path) -> None:
     assert np.isfinite(result.reward).all()
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+COMPLETE = [path for path in FILES if "extends:" not in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("path", COMPLETE, ids=lambda path: path.name)
 def test_every_key_is_commented(path: Path) -> None:
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    bare = [line for line in lines if ":" in line and not line.rstrip().endswith(":") and "#" not in line]
+    """Files that extend others change keys that are commented there."""
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if re.match(r" *\w+: *\S", line)]
+    bare = [line for line in lines if "#" not in line]
+    assert len(lines) > 100
     assert not bare, "every key tells its meaning and unit"
 
 

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from sortie_core.config import Config, UserError
+from sortie_core.config import Config, UserError, load_config
 from sortie_train.agreement import AGREEMENT, REASSIGNED
 from sortie_train.answers import Answer, Estimate
 from sortie_train.evaluate import evaluate
 from sortie_train.flights import plan
 from sortie_train.play import CURVE, STOCK
 from sortie_train.questions import Asked, Point, ask
+from sortie_train.teams import refuse_slow_radio
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+PROJECT = Path(__file__).parents[2]
 RADIUS: dict[str, Any] = {
     "asks": "How far?",
     "vary": "comm.radius_m",
@@ -279,3 +281,24 @@ def test_the_report_holds_every_question_claim_and_point(
         assert part in text
     for name in ("radius", "method", "event"):
         assert (out / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_shipped_questions_can_be_flown_and_their_claims_be_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each claim names points that are flown and bounds that can be met, whatever the figures."""
+    monkeypatch.setattr("sortie_train.questions.sources", lambda _, methods: {name: [(None, {})] for name in methods})
+    monkeypatch.setattr("sortie_train.questions.content_key", lambda flight: str(id(flight)))
+    monkeypatch.setattr("sortie_train.flights.Flight.make_team", lambda _: None)
+    monkeypatch.setattr("sortie_train.answers.load_metadata", lambda _: {"contraction_rate": 0.5})
+    config = load_config(PROJECT / "configs" / "evaluate" / "questions.yaml")
+    questions = ask(config)
+    assert {each.name for each in questions} == set(config.evaluation.questions)
+    for asked in questions:
+        for flight in (flight for flights in asked.flights.values() for flight in flights):
+            refuse_slow_radio(flight.config)
+        steps = max(flight.config.n_steps for flights in asked.flights.values() for flight in flights)
+        flat = {name: np.ones(6) for name in ("delivered_auc", "delivered_fraction", "agreement")}
+        curves = {name: np.ones((6, steps + 1)) for name in (CURVE, STOCK, AGREEMENT, REASSIGNED)}
+        answer = Answer(asked, {flight: flat | curves for each in asked.flights.values() for flight in each})
+        assert asked.question.claims
+        for verdict in answer.verdicts:
+            assert verdict.measured or verdict.holds is None
