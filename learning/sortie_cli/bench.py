@@ -31,7 +31,8 @@ class Bench:
         figure: the key of the headline figure in the result.
         target: the headline figure must reach this, or stay below it where `at_most`.
         unit: of the headline figure.
-        module: has ``run(seconds) -> dict``; None for the mission itself.
+        module: has ``run(seconds) -> dict``, whose ``rows``, if any, are a table of their own; None for the mission
+            itself.
         seconds: how long to measure, s.
         at_most: less is better.
     """
@@ -59,6 +60,10 @@ BENCHES = {
     "training": Bench(
         "training end to end", "env_steps_per_s", 10_000.0, "environment steps/s (8 agents)",
         "sortie_train.training_benchmark",
+    ),  # fmt: skip
+    "expert": Bench(
+        "solvers of the expert", "local_search_gap", 0.02, "mean gap of the batched local search, 8 agents",
+        "sortie_expert.expert_benchmark", at_most=True,
     ),  # fmt: skip
     "lockstep_mission": Bench("whole mission in lockstep", "real_time_factor", 1.0, "x real time", None),
 }
@@ -145,9 +150,20 @@ def _print_table(bench: Bench, report: dict[str, Any]) -> None:
     table.add_row("[bold]result[/bold]", f"[bold]{report['value']:,.4g} {bench.unit}[/bold]")
     target = f"{'at most' if bench.at_most else 'at least'} {bench.target:,.4g} {bench.unit}"
     table.add_row("target", f"{target}: {verdict}", end_section=True)
+    rows = report["figures"].get("rows", [])
     for key, value in report["figures"].items():
-        table.add_row(key, f"{value:,.4g}" if isinstance(value, float) else str(value))
+        if key != "rows":
+            table.add_row(key, _cell(value))
     table.add_section()
     for key, value in report["machine"].items():
         table.add_row(key, str(value))
     Console().print(table)
+    if rows:
+        listed = Table(*(heading.replace("_", " ") for heading in rows[0]))
+        for row in rows:
+            listed.add_row(*(_cell(value) for value in row.values()))
+        Console().print(listed)
+
+
+def _cell(value: object) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)

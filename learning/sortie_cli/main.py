@@ -115,7 +115,7 @@ def sweep(
     """Train every learned method of the evaluation by every training seed."""
     loaded = _load(config, overrides)
     from sortie_cli.run_folder import create_run_folder, open_run_folder
-    from sortie_train.sweep import plan_trainings
+    from sortie_train.sweep import evaluation_overrides, plan_trainings
     from sortie_train.sweep import sweep as train_all
 
     if resume:
@@ -131,15 +131,16 @@ def sweep(
         command = shlex.join(["sortie", "sweep", *again, "--out", str(out), "--resume"])
         print(f"sortie: {len(failed)} of {len(trainings)} trainings failed; again: {command}", file=sys.stderr)
         raise typer.Exit(1)
-    seeds = [] if loaded.evaluation.train_seeds else [f"evaluation.train_seeds=[{loaded.seed}]"]
-    checkpoints = f"evaluation.checkpoints={out}/{{method}}-{{seed}}/policy.ckpt"
-    print(shlex.join(["sortie", "evaluate", *again, *seeds, checkpoints]))
+    print(shlex.join(["sortie", "evaluate", *again, *evaluation_overrides(loaded, out)]))
 
 
 @app.command()
 def bench(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="point_world, pybullet_world, agent_tick or lockstep_mission.")
+        str,
+        typer.Argument(
+            metavar="NAME", help="point_world, pybullet_world, agent_tick, training, expert or lockstep_mission."
+        ),
     ],
     json: Json = False,
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -53,7 +53,7 @@ class RouteProblem:
     def from_table(cls, table: Timetable, b: int, stops: int = STOPS) -> RouteProblem:
         """The problem of environment `b` of a NumPy timetable."""
 
-        def row(value: np.ndarray | float) -> np.ndarray | float:
+        def row(value: Any) -> Any:
             if not isinstance(value, np.ndarray):
                 return value
             return value[b : b + 1] if value.dtype == bool else value[b : b + 1].astype(np.float64)
