@@ -75,6 +75,7 @@ def plan(config: Config) -> list[Flight]:
             flights += [
                 Flight(suite, method, seed, sized.changed(key, "evaluation.checkpoints"))
                 for method in config.evaluation.methods
+                if n_agents <= config.evaluation.most_agents.get(method, n_agents)
                 for seed, key in known[method]
             ]
     # Whether a method can be flown in a suite does not depend on the team size.
@@ -96,6 +97,9 @@ def sources(config: Config, methods: Iterable[str]) -> dict[str, list[tuple[int 
 
 def _check_names(config: Config, methods: list[str]) -> None:
     evaluation = config.evaluation
+    known = evaluation.learned.keys() | REFERENCES.keys()
+    if strange := [name for name in evaluation.most_agents if name not in known and ":" not in name]:
+        raise UserError(f"evaluation.most_agents: {strange[0]} is neither in evaluation.learned nor a reference")
     if both := sorted(evaluation.learned.keys() & REFERENCES.keys()):
         raise UserError(f"evaluation.learned: {both[0]} is the name of a reference; rename it")
     learned = [method for method in methods if method in evaluation.learned]

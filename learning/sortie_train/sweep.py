@@ -80,25 +80,35 @@ def plan_trainings(config: Config, out: Path) -> list[Training]:
     """The trainings of a sweep: of each seed all the methods, so that an early end leaves whole seeds.
 
     Args:
-        config: `evaluation.methods`, of which those in `evaluation.learned` are trained, and `evaluation.train_seeds`;
-            without any, `seed`.
+        config: `evaluation.learned` and `evaluation.train_seeds`; without any, `seed`.
         out: the sweep's folder, which need not exist.
 
     Raises:
         UserError: nothing to train, a changed key that is none, or a run in the folder with another configuration.
     """
     evaluation = config.evaluation
-    methods = [method for method in evaluation.methods if method in evaluation.learned]
-    if not methods:
-        raise UserError("evaluation.methods: none of them is in evaluation.learned; there is nothing to train")
+    if not evaluation.learned:
+        raise UserError("evaluation.learned: names no method; there is nothing to train")
     trainings = [
         Training(f"{method}-{seed}", _training_config(config, method, seed), out / f"{method}-{seed}")
         for seed in evaluation.train_seeds or [config.seed]
-        for method in methods
+        for method in evaluation.learned
     ]
     for training in trainings:
         _check_same(training)
     return trainings
+
+
+def evaluation_overrides(config: Config, out: Path) -> list[str]:
+    """What is changed in the sweep's configuration to evaluate what it has trained."""
+    evaluation = config.evaluation
+    references = [method for method in evaluation.methods if method not in evaluation.learned]
+    overrides = [f"evaluation.checkpoints={out}/{{method}}-{{seed}}/policy.ckpt"]
+    if not evaluation.learned.keys() <= set(evaluation.methods):
+        overrides.append(f"evaluation.methods=[{', '.join([*evaluation.learned, *references])}]")
+    if not evaluation.train_seeds:
+        overrides.append(f"evaluation.train_seeds=[{config.seed}]")
+    return overrides
 
 
 def sweep(trainings: list[Training], jobs: int) -> list[Training]:

@@ -20,6 +20,7 @@ from sortie_expert.decentralised_auction import DecentralisedAuction
 from sortie_expert.expert_policy import ExpertPolicy
 from sortie_expert.greedy import nearest_need, value_greedy
 from sortie_expert.local_search import local_search
+from sortie_expert.time_aware_expert import TimeAwareExpert
 from sortie_train.policy_team import PolicyTeam
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ REFERENCES: dict[str, Callable[[Config], Reference]] = {
     "cbba": CBBA,
     "auction": partial(Rule, auction),
     "local_search": partial(Rule, local_search),
-    "expert": ExpertPolicy,
+    "expert": TimeAwareExpert,
+    "expert_static": ExpertPolicy,
 }
 """The methods that need no training, by the names that `evaluation.methods` takes."""
 

@@ -260,6 +260,7 @@ def _different(values: list[Any]) -> list[Any]:
 
 
 Unique = AfterValidator(_different)
+Method = Annotated[str, AfterValidator(_method)]
 
 
 class Evaluation(Section):
@@ -269,7 +270,8 @@ class Evaluation(Section):
     questions: dict[Name, dict[str, Any]]
     ask: Annotated[list[Name], Unique]
     n_agents: Annotated[list[Count], Unique]
-    methods: Annotated[list[Annotated[str, AfterValidator(_method)]], Field(min_length=1), Unique]
+    methods: Annotated[list[Method], Field(min_length=1), Unique]
+    most_agents: dict[Method, Count]
     learned: dict[Name, Overrides]
     train_seeds: Annotated[list[Seed], Unique]
     checkpoints: str
@@ -447,7 +449,7 @@ def _read(path: Path, extending: list[Path]) -> dict[str, Any]:
     return _merged(_read(path.parent / base, [*extending, path.resolve()]), data, _FREE)
 
 
-_FREE = {"suites", "questions", "learned"}
+_FREE = {"suites", "questions", "learned", "most_agents"}
 """Keys whose names are the user's own: replaced as a whole."""
 
 

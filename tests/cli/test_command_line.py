@@ -114,7 +114,7 @@ def test_bad_input_is_one_line_in_a_process_of_its_own(command: str) -> None:
         (["evaluate", CONFIG, "policy.checkpoint=absent.ckpt"], ["absent.ckpt", "sortie train"]),
         (["sweep", CONFIG], ["--out"]),
         (["sweep", CONFIG, "--out", "absent", "--resume"], ["absent"]),
-        (["sweep", CONFIG, "--out", "new", "evaluation.methods=[greedy]"], ["evaluation.methods", "nothing to train"]),
+        (["sweep", CONFIG, "--out", "new", "evaluation.learned={}"], ["evaluation.learned", "nothing to train"]),
         (["bench", "warp_drive"], ["warp_drive", "point_world", "pybullet_world", "agent_tick", "lockstep_mission"]),
     ],
     ids=lambda value: " ".join(value).replace(str(PROJECT) + "/", "") if isinstance(value, list) else None,

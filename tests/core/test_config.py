@@ -81,7 +81,7 @@ def test_every_key_is_asked_for_and_none_takes_any_value(key: str) -> None:
         if inside != [*sections, leaf]:
             lines.append(line)
     assert f"missing key {key}" in refusal(text="\n".join(lines))
-    assert key in refusal(f"{key}={{a: 1}}")
+    assert key in refusal(f"{key}={{1: 1}}")
 
 
 def test_overrides_are_numbers_as_people_write_them() -> None:

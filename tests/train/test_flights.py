@@ -38,9 +38,18 @@ def test_every_method_flies_every_suite_in_its_sizes_by_every_seed(
     assert len({each.name for each in flights}) == len(flights)
 
 
+def test_methods_that_are_slow_for_large_teams_leave_those_out(configured: Callable[..., Config]) -> None:
+    sizes, limits = "evaluation.n_agents=[3, 6, 9]", "evaluation.most_agents={value_greedy: 6, expert: 2}"
+    flights = plan(configured(sizes, limits, "evaluation.methods=[greedy, value_greedy, expert]"))
+    assert [each.name for each in flights] == [
+        "scarce-3-greedy", "scarce-3-value_greedy", "scarce-6-greedy", "scarce-6-value_greedy", "scarce-9-greedy",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("overrides", "parts"),
     [
+        (["evaluation.most_agents={gredy: 3}"], ["evaluation.most_agents", "gredy"]),
         (["evaluation.methods=[gredy]"], ["evaluation.methods", "gredy", "did you mean greedy?"]),
         (["evaluation.methods=[luck]"], ["evaluation.methods", "luck", "references are greedy"]),
         (["evaluation.methods=['no.such:Thing']"], ["no.such:Thing", "cannot be imported"]),
@@ -87,7 +96,12 @@ def test_one_file_is_not_taken_for_several_policies(
     configured: Callable[..., Config], pattern: str, named: str
 ) -> None:
     with pytest.raises(UserError, match="evaluation.checkpoints") as refused:
-        plan(configured(f"evaluation.checkpoints={pattern}", "evaluation.methods=[lgtc, lgtc_no_exchange]"))
+        plan(
+            configured(
+                f"evaluation.checkpoints={pattern}", "evaluation.methods=[lgtc, lgtc_no_exchange]",
+                "evaluation.train_seeds=[1, 2]",
+            )
+        )  # fmt: skip
     assert named in str(refused.value)
 
 

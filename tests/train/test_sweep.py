@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,14 +14,13 @@ import pytest
 from sortie_core.config import Config, UserError, load_config
 from sortie_policy.checkpoint import load_metadata, load_weights
 from sortie_train.flights import plan
-from sortie_train.sweep import plan_trainings
+from sortie_train.sweep import evaluation_overrides, plan_trainings
 from sortie_train.sweep import sweep as train_all
 from sortie_train.train import train
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
-    from pathlib import Path
 
 TINY = [
     "train.n_envs=4", "train.decisions_per_rollout=4", "train.total_steps=480", "train.scenarios=[{team.n_agents: 3}]",
@@ -109,13 +109,16 @@ def test_trainings_come_seed_by_seed_and_do_not_depend_on_the_rest_of_the_table(
     assert [each.config.seed for each in trainings] == [4, 4, 2, 2]
     assert [each.config.policy.exchanges for each in trainings] == [2, 0, 2, 0]
     assert [each.folder for each in trainings] == [tmp_path / each.name for each in trainings]
-    fewer = plan_trainings(tiny("evaluation.train_seeds=[2]", "evaluation.methods=[greedy, lgtc]"), tmp_path)
-    assert [each.config for each in fewer] == [trainings[2].config]
+    fewer = tiny("evaluation.train_seeds=[2]", "evaluation.methods=[greedy]", "evaluation.learned={lgtc: {}}")
+    assert [each.config for each in plan_trainings(fewer, tmp_path)] == [trainings[2].config]
+    assert evaluation_overrides(fewer, Path("out")) == [
+        "evaluation.checkpoints=out/{method}-{seed}/policy.ckpt", "evaluation.methods=[lgtc, greedy]"
+    ]  # fmt: skip
 
 
 def test_what_cannot_be_trained_is_refused_in_one_line(tiny: Callable[..., Config], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing to train"):
-        plan_trainings(tiny("evaluation.methods=[greedy]"), tmp_path)
+        plan_trainings(tiny("evaluation.learned={}"), tmp_path)
     with pytest.raises(UserError, match="evaluation.learned.lgtc: .*policy.exchange;"):
         plan_trainings(tiny("evaluation.learned={lgtc: {policy.exchange: 1}}"), tmp_path)
     training = plan_trainings(tiny(), tmp_path)[0]
