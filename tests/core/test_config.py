@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from hand_made_missions import CONFIG_FILE, configuration
 
 from sortie_core.config import UserError, keys, load_config, parse_config
@@ -73,14 +74,12 @@ def test_wrong_values_are_named(override: str, parts: list[str]) -> None:
 def test_every_key_is_asked_for_and_none_takes_any_value(key: str) -> None:
     """Without the key, and with a map in its place, the key is named."""
     *sections, leaf = key.split(".")
-    lines, inside = [], []
-    for line in SHIPPED.splitlines():
-        depth = (len(line) - len(line.lstrip())) // 2
-        if line.strip() and not line.lstrip().startswith("#"):
-            inside = [*inside[:depth], line.split(":")[0].strip()]
-        if inside != [*sections, leaf]:
-            lines.append(line)
-    assert f"missing key {key}" in refusal(text="\n".join(lines))
+    data = yaml.safe_load(SHIPPED)
+    section = data
+    for name in sections:
+        section = section[name]
+    del section[leaf]
+    assert f"missing key {key}" in refusal(text=yaml.safe_dump(data))
     assert key in refusal(f"{key}={{1: 1}}")
 
 

@@ -110,12 +110,11 @@ def test_events_strike_a_share_at_one_moment_and_leave_the_rest_of_the_layout_al
 
 def test_training_layouts_draw_every_size_and_mask_the_rest():
     state = sample_training_layout(configuration("task.n_presence=1"), range(400))
-    assert state.position.shape == (400, 15, 2) and state.demand.shape == (400, 5, 4)
-    agents, consumers = state.present.sum(axis=1), (state.demand_time_s < math.inf).sum(axis=1)
-    assert set(agents) == set(range(5, 16)) and set(consumers) == {2, 3, 4, 5}
+    assert state.position.shape == (400, 8, 2) and state.demand.shape == (400, 6, 4) and state.present.all()
+    assert set((state.demand_time_s < math.inf).sum(axis=1)) == {3, 4, 5, 6}
     kinds = (state.demand.sum(axis=1) > 0).sum(axis=1)
     assert set(kinds) == {1, 2, 3, 4}
-    assert np.all(state.stock[~state.present] == 0) and np.all(state.demand[state.demand_time_s == math.inf] == 0)
+    assert np.all(state.demand[state.demand_time_s == math.inf] == 0)
     np.testing.assert_array_equal(np.argmax(state.presence, axis=1), kinds - 1)
     np.testing.assert_array_equal(state.presence.sum(axis=1), 1)
     assert closest(state.position, state.present) >= 2 * 0.6 - 1e-5
