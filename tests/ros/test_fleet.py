@@ -34,7 +34,7 @@ def test_every_drone_has_one_place(n_agents: int, size: int) -> None:
 
 
 def test_a_command_line_names_an_executable_and_keeps_every_parameter() -> None:
-    overrides = ["comm.radius_m=2.5", "train.n_agents=[5, 6]", "policy.checkpoint=a 'b' c.ckpt"]
+    overrides = ["comm.radius_m=2.5", "train.n_consumers=[5, 6]", "policy.checkpoint=a 'b' c.ckpt"]
     for node in fleet(load_config(YAML, overrides), YAML, overrides):
         command = command_line(node)
         assert Path(command[0]).is_file()

@@ -48,6 +48,7 @@ def told(world: LearnerWorld, mission: int, drone: int) -> np.ndarray:
         return [*amount, *[0.0] * (most - len(amount))]
 
     place, motion, stock = (array[mission] for array in (state.position, state.velocity, state.stock))
+    stock = stock * state.alive[mission][:, None]
     left_s = config.duration_s - state.time_s[mission]
     values = [*place[drone] / config.arena_half_m, *motion[drone] / speed, *padded(stock[drone])]
     values.append(left_s / TIME_SCALE_S)
