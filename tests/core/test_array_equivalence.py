@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     from sortie_core.state import WorldState
 
-CONFIG = configuration("reward.guidance=0.2", "task.service_radius_m=0.7", "task.presence_hold_s=0.2", "task.duration_s=6.0")
+CONFIG = configuration(
+    "reward.guidance=0.2", "task.service_radius_m=0.7", "task.presence_hold_s=0.2", "task.duration_s=6.0"
+)
 N_STEPS = 6
 AGENT_AXES = (
     "position velocity stock present failure_time_s discharge_per_s discharge_onset_s delivered discharged".split()

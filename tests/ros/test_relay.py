@@ -102,7 +102,7 @@ def team(graph: Graph, managed: Callable[[NodeDescription], ManagedProcess]) -> 
 def test_one_edit_of_the_yaml_file_changes_who_hears_whom(
     team: Team, tmp_path: Path, radius_m: str, heard: list[list[int]]
 ) -> None:
-    edited, count = re.subn(r"(radius_m:) 3\.5", rf"\1 {radius_m}", YAML.read_text())
+    edited, count = re.subn(r"(\n  radius_m:) 3\.5", rf"\1 {radius_m}", YAML.read_text())
     assert count == 1
     (tmp_path / "edited.yaml").write_text(edited)
     team.relay(tmp_path / "edited.yaml", "ros.lockstep=true")
