@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from sortie_core.action import velocity_command
+from sortie_core.action import make_way, velocity_command
 from sortie_core.observation import Observation, observation, pair_features
 from sortie_core.packets import Decision, LocalView, Packet, n_rounds
 from sortie_policy.checkpoint import check_compatible, load_metadata, load_stages
@@ -226,14 +226,21 @@ class AgentRuntime:
         consumers, dimensions = view.consumers, self.config.task.dimensions
         wait = len(consumers.position)
         choice = wait if self._choice is None else self._choice
-        going = choice < wait
-        if not self._relayed:
-            going = going and bool(consumers.active[choice] & ~consumers.completed[choice])
+        open_ = consumers.active & ~consumers.completed
+        going = choice < wait and (self._relayed or bool(open_[choice]))
+        target, moving = make_way(
+            _single(view.position),
+            _single(consumers.position[choice] if going else view.position),
+            np.array([[going]]),
+            np.asarray(consumers.position, np.float32)[None],
+            open_[None],
+            self.config,
+        )
         velocity = velocity_command(
             _single(view.position),
             _single(view.velocity),
-            _single(consumers.position[choice] if going else view.position),
-            np.array([[going]]),
+            target,
+            moving,
             np.array([other.position for other in others], np.float32).reshape(1, 1, -1, dimensions),
             np.array([other.velocity for other in others], np.float32).reshape(1, 1, -1, dimensions),
             np.ones((1, 1, len(others)), bool),

@@ -16,6 +16,8 @@ _INFLUENCE_SHARE = 2.0
 """Neighbours repel from this multiple of the safe distance on."""
 _LOOKAHEAD_S = 0.3
 """Neighbours repel from where they will be then, which damps head-on approaches."""
+_CLEARANCE_SHARE = 2.0
+"""Who waits stays this many service radii away from consumers, for those who have something to bring to come near."""
 _SWIRL = 0.5
 """Share of the repulsion that turns right, so that drones that meet head on pass each other; only as fast as they
 approach, or a crowd at rest would circle."""
@@ -101,6 +103,36 @@ def _norm(vector: Array) -> Array:
     return xp.sqrt(xp.sum(vector * vector, axis=-1, keepdims=True))
 
 
+def make_way(
+    position: Array, target: Array, going: Array, consumer_position: Array, wanted: Array, config: Config
+) -> tuple[Array, Array]:
+    """Send those who wait near a consumer straight away from it, to where they are in nobody's way.
+
+    Args:
+        position: [B, N, D] m.
+        target: [B, N, D] m.
+        going: [B, N] bool.
+        consumer_position: [B, M, D] m.
+        wanted: [B, M] bool, consumers that need something still.
+        config: for the service radius.
+
+    Returns:
+        Target and going, as for `velocity_command`.
+    """
+    xp = array_namespace(position)
+    radius_m = config.task.service_radius_m
+    away = position[:, :, None, :] - consumer_position[:, None, :, :]
+    distance = _norm(away)
+    inside = xp.clip(_CLEARANCE_SHARE * radius_m - distance, min=0.0)
+    inside = inside * xp.astype(wanted, position.dtype)[:, None, :, None]
+    out = xp.sum(away / xp.clip(distance, min=1e-6) * inside, axis=2)
+    length = _norm(out)
+    leaving = ~going & (length[..., 0] > 0)
+    # As far beyond as counts as having arrived.
+    goal = position + out * (1.0 + _ARRIVAL_SHARE * radius_m / xp.clip(length, min=1e-6))
+    return xp.where(leaving[..., None], goal, target), going | leaving
+
+
 def team_command(
     state: WorldState,
     choice: Array,
@@ -139,6 +171,7 @@ def team_command(
         [xp.take_along_axis(state.consumer_position[..., k], index, axis=1) for k in range(state.position.shape[2])],
         axis=-1,
     )
+    target, going = make_way(state.position, target, going, state.consumer_position, wanted, config)
     command = velocity_command(
         state.position,
         state.velocity,

@@ -49,6 +49,16 @@ def test_waiting_holds_the_place() -> None:
     np.testing.assert_allclose(history[-1].position, history[0].position, atol=1e-6)
 
 
+def test_who_waits_at_a_consumer_makes_way_for_others() -> None:
+    """Straight away from it, as far as a crowd needs, and only where something is needed still."""
+    state = placed([[0.3, 0.4], [-2.0, 0.0]], [[0, 0]])
+    history = flown(state, np.array([[1, 1]]), 4)
+    np.testing.assert_allclose(history[-1].position[0, 0], [0.72, 0.96], atol=0.05)
+    np.testing.assert_allclose(history[-1].position[0, 1], [-2.0, 0.0], atol=1e-6)
+    done = state.replace(completed=np.array([[True]]))
+    np.testing.assert_allclose(flown(done, np.array([[1, 1]]), 4)[-1].position, state.position, atol=1e-6)
+
+
 def test_head_on_drones_pass_each_other_without_contact() -> None:
     for angle in np.linspace(0, np.pi, 7):
         end = 3 * np.array([np.cos(angle), np.sin(angle)])
