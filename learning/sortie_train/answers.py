@@ -34,7 +34,8 @@ class Estimate:
         """Mean and interval."""
         if np.isnan(self.mean):
             return "never"
-        return f"{self.mean:.3g} [{self.low:.3g}, {self.high:.3g}]"
+        mean, low, high = (f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}" for value in vars(self).values())
+        return f"{mean} [{low}, {high}]"
 
 
 @dataclass(frozen=True)

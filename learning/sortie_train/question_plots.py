@@ -45,7 +45,7 @@ def plot_answer(path: Path, answer: Answer) -> None:
     for unused in axes[len(figures) :]:
         unused.set_axis_off()
     handles, labels = axes[0].get_legend_handles_labels()
-    words.legend(handles, labels, loc="lower left", fontsize="x-small", frameon=False)
+    words.legend(handles, labels, loc="lower left", fontsize="x-small", frameon=False, handlelength=4)
     words.text(0.02, 0.98, _claims(answer), fontsize="x-small", va="top")
     save(figure, path)
 
