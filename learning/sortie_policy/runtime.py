@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from sortie_core.action import make_way, velocity_command
+from sortie_core.action import REMEMBERED_TICKS, Neighbours, make_way, velocity_command
 from sortie_core.observation import Observation, observation, pair_features
 from sortie_core.packets import Decision, LocalView, Packet, n_rounds
 from sortie_policy.checkpoint import check_compatible, load_metadata, load_stages
@@ -30,11 +30,13 @@ Rounds = Generator[Array, dict[int, Packet], None]
 """Yields the payload of each round and is sent what was heard in it, by sender."""
 
 
-class Neighbour(NamedTuple):
-    """What of a beacon steers: [D] m and [D] m/s."""
+class Beacon(NamedTuple):
+    """What of a neighbour's beacon steers: [D] m and [D] m/s when it was sent, and the ticks of sending and hearing."""
 
     position: Array
     velocity: Array
+    sent: int
+    heard: int
 
 
 class Stages(Protocol):
@@ -78,6 +80,7 @@ class AgentRuntime:
         self._random = np.random.default_rng([config.seed, index])
         self._table = IntentTable(index, config)
         self._demands, self._relayed = DemandTable(config), config.task.demand_sensing == "relayed"
+        self._beacons: dict[int, Beacon] = {}
         self._tick: Rounds | None = None
         self._sent = Packet(index, -1, 0, np.zeros(0, np.float32))
         # What was chosen last, and holds until the next deliberation: "wait" (None) for an agent that has just joined.
@@ -139,17 +142,24 @@ class AgentRuntime:
         if deciding and self._relayed:
             told = self._demands.begin(view, asked(view.consumers))
         beacons = yield np.concatenate([view.position, view.velocity, view.stock, told]).astype(np.float32)
-        neighbours = {}
         for sender, beacon in beacons.items():
             parts = [dimensions, 2 * dimensions, 2 * dimensions + len(view.stock)]
             position, velocity, _, told = np.split(beacon.payload, parts)
             self._demands.hear(told, now=deciding)
-            # A slow radio tells where it was; it should have gone straight on since.
-            late_s = np.float32((view.tick - beacon.tick) * self.config.world.dt_s)
-            neighbours[sender] = Neighbour(position + late_s * velocity, velocity)
+            self._beacons[sender] = Beacon(position, velocity, beacon.tick, view.tick)
         if deciding:
             yield from self._deliberate(view)
-        self.decision = self._decision(view, list(neighbours.values()))
+        self.decision = self._decision(view, self._neighbours(view.tick))
+
+    def _neighbours(self, tick: int) -> Neighbours:
+        """Who repels, as beacons tell: from where they were sent, others should have gone straight on."""
+        oldest = tick - (REMEMBERED_TICKS if self.config.comm.loss else 0)
+        self._beacons = {sender: beacon for sender, beacon in self._beacons.items() if beacon.heard >= oldest}
+        known, shape = self._beacons.values(), (1, 1, -1, self.config.task.dimensions)
+        late_s = np.array([tick - beacon.sent for beacon in known], np.float32) * np.float32(self.config.world.dt_s)
+        place = np.array([beacon.position for beacon in known], np.float32).reshape(shape)
+        velocity = np.array([beacon.velocity for beacon in known], np.float32).reshape(shape)
+        return Neighbours(place + late_s[:, None] * velocity, velocity, np.ones((1, 1, len(late_s)), bool))
 
     def _deliberate(self, view: LocalView) -> Rounds:
         """`LGTCPolicy.forward` for one agent, with radio rounds in place of matrix products."""
@@ -222,8 +232,8 @@ class AgentRuntime:
         chances = np.exp(log_choice.astype(np.float64))
         return int(self._random.choice(len(chances), p=chances / chances.sum()))
 
-    def _decision(self, view: LocalView, others: list[Neighbour]) -> Decision:
-        consumers, dimensions = view.consumers, self.config.task.dimensions
+    def _decision(self, view: LocalView, neighbours: Neighbours) -> Decision:
+        consumers = view.consumers
         wait = len(consumers.position)
         choice = wait if self._choice is None else self._choice
         open_ = consumers.active & ~consumers.completed
@@ -241,9 +251,7 @@ class AgentRuntime:
             _single(view.velocity),
             target,
             moving,
-            np.array([other.position for other in others], np.float32).reshape(1, 1, -1, dimensions),
-            np.array([other.velocity for other in others], np.float32).reshape(1, 1, -1, dimensions),
-            np.ones((1, 1, len(others)), bool),
+            neighbours,
             self._correction[None, None],
             self.config,
         )

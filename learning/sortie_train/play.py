@@ -88,7 +88,7 @@ def play(team: Team, state: WorldState, step: Step) -> Figures:
     config = team.config
     metrics, radio = MissionMetrics(state, config), _Radio(state, config)
     linked = adjacency(state.position, state.alive, config.comm.radius_m)
-    beacons = Beacons(config.comm, np.random.default_rng(config.seed).random)
+    beacons = Beacons(config, np.random.default_rng(config.seed).random)
     n_agents = np.maximum(state.present.sum(axis=1), 1)
     agreement = Agreement(config) if config.evaluation.agreement else None
     returns = np.zeros(len(state.time_s))
@@ -104,8 +104,7 @@ def play(team: Team, state: WorldState, step: Step) -> Figures:
             if agreement:
                 agreement.count(state, choice, running)
         radio.count_beacons(state, linked, running)
-        told, heard = beacons.exchange(state, linked)
-        result = step(team_command(state, choice, heard, correction, config, told))
+        result = step(team_command(state, choice, beacons.exchange(state, linked), correction, config))
         returns += running * result.reward.sum(axis=1) / n_agents
         metrics.update(state, result.state, result.squared_m2)
         state, linked = result.state, result.adjacency

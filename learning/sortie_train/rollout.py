@@ -92,7 +92,7 @@ class Collector:
         self._bank_assignment = torch.as_tensor(assignment, device=device)
         self.memory: Memory | None = None
         self.random = torch.Generator(device).manual_seed(seed)
-        self.beacons = Beacons(config.comm, partial(torch.rand, generator=self.random, device=device))
+        self.beacons = Beacons(config, partial(torch.rand, generator=self.random, device=device))
         self.layouts = np.random.default_rng(seed)
         self.world = PointWorld(config, "torch", device)
         n_envs = config.train.n_envs
@@ -211,8 +211,7 @@ class Collector:
         linked = self.world.graph()[1]
         for _ in range(self.config.policy.decision_steps):
             state = self.world.state
-            told, heard = self.beacons.exchange(state, linked)
-            command = team_command(state, choice, heard, correction, self.config, told)
+            command = team_command(state, choice, self.beacons.exchange(state, linked), correction, self.config)
             result = self.world.step(command, self.assignment)
             linked = result.adjacency
             terms = {
@@ -251,7 +250,7 @@ class Collector:
             "world": vars(self.world.state),
             "assignment": self.assignment,
             "memory": self.memory,
-            "beacons": self.beacons.flying,
+            "beacons": (self.beacons.flying, self.beacons.last),
             "knowledge": self.knowledge,
             "fresh": self.fresh,
         }
@@ -262,7 +261,8 @@ class Collector:
         self.layouts.bit_generator.state = saved["layouts"]
         self.world.restart(WorldState(**saved["world"]))
         self.assignment, self.memory, self.fresh = saved["assignment"], saved["memory"], saved["fresh"]
-        self.beacons.flying, self.knowledge = saved["beacons"], saved["knowledge"]
+        self.beacons.flying, self.beacons.last = saved["beacons"]
+        self.knowledge = saved["knowledge"]
 
 
 def replay(policy: TeamPolicy, rollout: Rollout, envs: Tensor) -> Deliberation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from array_api_compat import array_namespace
@@ -23,14 +24,36 @@ _SWIRL = 0.5
 approach, or a crowd at rest would circle."""
 
 
+REMEMBERED_TICKS = 3
+"""Where packets get lost, a neighbour counts that was last heard this many ticks ago."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """What agents know of the motion of others.
+
+    Attributes:
+        position: [B, 1 or N, J, D] m, as agent i takes it to be.
+        velocity: [B, 1 or N, J, D] m/s.
+        linked: [B, N, J] bool, whether i knows of j.
+    """
+
+    position: Array
+    velocity: Array
+    linked: Array
+
+    @classmethod
+    def seen(cls, state: WorldState, linked: Array) -> Neighbours:
+        """As they are now, of those that `linked`, [B, N, N] bool, says."""
+        return cls(state.position[:, None], state.velocity[:, None], linked)
+
+
 def velocity_command(
     position: Array,
     velocity: Array,
     target: Array,
     going: Array,
-    neighbour_position: Array,
-    neighbour_velocity: Array,
-    neighbour_mask: Array,
+    neighbours: Neighbours,
     correction: Array,
     config: Config,
 ) -> Array:
@@ -41,9 +64,7 @@ def velocity_command(
         velocity: [B, N, D] m/s.
         target: [B, N, D] m, any value where `going` is False.
         going: [B, N] bool, False to wait in place.
-        neighbour_position: [B, N or 1, J, D] m, as known to each agent.
-        neighbour_velocity: [B, N or 1, J, D] m/s.
-        neighbour_mask: [B, N, J] bool, True where j is a neighbour of i.
+        neighbours: who repels.
         correction: [B, N, D] in [-1, 1], the network's addition in units of policy.correction_mps.
         config: for speeds, distances and the service radius.
 
@@ -61,30 +82,23 @@ def velocity_command(
     speed = xp.minimum(speed, beyond / (2 * world.velocity_time_constant_s))
     heading = offset / xp.clip(distance, min=1e-6)
     goal = heading * speed * xp.astype(going, position.dtype)[..., None]
-    push = _repulsion(position, velocity, neighbour_position, neighbour_velocity, neighbour_mask, config)
+    push = _repulsion(position, velocity, neighbours, config)
     command = _limited(goal + push + config.policy.correction_mps * correction, world.max_speed_mps)
     # A command farther from the velocity than this is not followed any faster.
     ahead = _limited(command - velocity, world.max_accel_mps2 * world.velocity_time_constant_s)
     return _limited(velocity + ahead, world.max_speed_mps)
 
 
-def _repulsion(
-    position: Array,
-    velocity: Array,
-    neighbour_position: Array,
-    neighbour_velocity: Array,
-    neighbour_mask: Array,
-    config: Config,
-) -> Array:
+def _repulsion(position: Array, velocity: Array, neighbours: Neighbours, config: Config) -> Array:
     xp = array_namespace(position)
     world = config.world
     reach = _INFLUENCE_SHARE * world.safe_distance_m
-    away = position[:, :, None, :] - neighbour_position
-    closing = velocity[:, :, None, :] - neighbour_velocity
+    away = position[:, :, None, :] - neighbours.position
+    closing = velocity[:, :, None, :] - neighbours.velocity
     gap = _norm(away)
     ahead = _norm(away + _LOOKAHEAD_S * closing)
     near = xp.clip((reach - xp.minimum(gap, ahead)) / (reach - world.collision_distance_m), min=0.0, max=1.0)
-    weight = near * near * xp.astype(neighbour_mask, position.dtype)[..., None]
+    weight = near * near * xp.astype(neighbours.linked, position.dtype)[..., None]
     push = away / xp.clip(gap, min=1e-6) * weight
     approach = -xp.sum(away * closing, axis=-1, keepdims=True) / xp.clip(gap, min=1e-6)
     swirl = _SWIRL * xp.clip(approach / world.max_speed_mps, min=0.0, max=1.0)
@@ -134,12 +148,7 @@ def make_way(
 
 
 def team_command(
-    state: WorldState,
-    choice: Array,
-    linked: Array,
-    correction: Array | None,
-    config: Config,
-    told: WorldState | None = None,
+    state: WorldState, choice: Array, linked: Array | Neighbours, correction: Array | None, config: Config
 ) -> Array:
     """Velocity commands of whole teams, for batched worlds and centralised references.
 
@@ -147,20 +156,14 @@ def team_command(
         state: the missions.
         choice: [B, N] int, the chosen consumer; M means "wait". Where demands are broadcast, an agent also waits once
             its consumer needs nothing any more.
-        linked: [B, N, N] bool, whose motion each agent knows.
+        linked: what agents know of the motion of others; or [B, N, N] bool, whose motion they know as it is.
         correction: [B, N, D] in [-1, 1], or None.
         config: for speeds and distances.
-        told: the missions when that was sent which others know of an agent's motion, from where they take it to have
-            gone straight on; None for now. See `beacons.Beacons`.
 
     Returns:
         [B, N, D] m/s; zero for agents that are not alive.
     """
     xp = array_namespace(state.position)
-    others = state if told is None else told
-    place = others.position
-    if others is not state:
-        place = place + (state.time_s - others.time_s)[:, None, None] * others.velocity
     n_consumers = state.consumer_position.shape[1]
     wanted = state.active & ~state.completed
     index = xp.clip(choice, max=n_consumers - 1)
@@ -177,9 +180,7 @@ def team_command(
         state.velocity,
         target,
         going,
-        place[:, None],
-        others.velocity[:, None],
-        linked,
+        linked if isinstance(linked, Neighbours) else Neighbours.seen(state, linked),
         xp.zeros_like(state.position) if correction is None else correction,
         config,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sortie_core.action import team_command, velocity_command
+from sortie_core.action import Neighbours, team_command, velocity_command
 from sortie_core.comm_graph import adjacency
 from sortie_core.config import load_config
 from sortie_core.dynamics import follow_velocity
@@ -97,7 +97,8 @@ def test_commands_keep_the_speed_limit_and_are_the_same_in_numpy_and_torch() -> 
     position, velocity, target, correction = drawn[:, :, 0], drawn[:, :, 1], drawn[:, :, 2], np.tanh(drawn[:, :, 3])
     mask, going = random.random((4, 5, 5)) < 0.6, random.random((4, 5)) < 0.8
     arguments = (position, velocity, target, going, position[:, None], velocity[:, None], mask, correction)
-    command = velocity_command(*arguments, CONFIG)
+    command = velocity_command(*arguments[:4], Neighbours(*arguments[4:7]), arguments[7], CONFIG)
     assert np.linalg.norm(command, axis=-1).max() <= CONFIG.world.max_speed_mps * (1 + 1e-5)
-    other = velocity_command(*map(torch.as_tensor, arguments), CONFIG)
+    tensors = [torch.as_tensor(argument) for argument in arguments]
+    other = velocity_command(*tensors[:4], Neighbours(*tensors[4:7]), tensors[7], CONFIG)
     np.testing.assert_allclose(other.numpy(), command, atol=1e-5)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from sortie_core.beacons import Beacons
 from sortie_core.comm_graph import adjacency
 from sortie_core.config import Config, load_config
+from sortie_core.layout import sample_layout
 from sortie_core.observation import observation
 from sortie_core.packets import Consumers, LocalView, Packet, deliberation_rounds
 from sortie_policy import checkpoint
@@ -159,3 +161,39 @@ def test_packets_are_lost_at_the_rate_asked_for() -> None:
     share = draw_rounds(linked, 2, 2, 0.3, generator).float().mean((0, 2, 3))
     # A later tap of the cell also needs the packet that told the attention.
     np.testing.assert_allclose(share, [0.7, 0.7, 0.7, 0.7, 0.7**2], atol=0.03)
+
+
+@pytest.mark.parametrize("latency", [0, 2])
+@pytest.mark.parametrize("loss", [0.0, 0.5])
+def test_a_runtime_remembers_beacons_as_the_batched_team_does(latency: int, loss: float) -> None:
+    """Both take neighbours to have gone straight on since, and forget them after the same time."""
+    config = configured("policy.decision_steps=50", f"comm.loss={loss}", f"comm.latency_steps={latency}")
+    random = np.random.default_rng(4)
+    arrives = random.random(40) >= 0.6 if loss else np.ones(40, bool)
+    drawn = iter(arrives)
+    batched = Beacons(config, lambda shape: np.full(shape, float(next(drawn))))
+    runtime, both = AgentRuntime(None, config, 0), ~np.eye(2, dtype=bool)[None]
+    start, states, found = sample_layout(config, [1], 2), [], []
+    nothing = np.zeros(config.task.n_consumers, bool)
+    consumers = Consumers(
+        start.consumer_position[0], start.demand[0], start.unmet[0], nothing, nothing, nothing, start.presence[0]
+    )  # fmt: skip
+    for tick in range(1, 41):
+        moves = {key: random.normal(0, 1, (1, 2, 2)).astype(np.float32) for key in ("position", "velocity")}
+        states.append(start.replace(time_s=np.array([0.1 * tick], np.float32), **moves))
+        runtime.start_tick(LocalView(tick, 0.1 * tick, moves["position"][0, 0], moves["velocity"][0, 0],
+                                     start.stock[0, 0], consumers))  # fmt: skip
+        then = tick - latency
+        packets = []
+        if then >= 1 and arrives[then - 1]:
+            sent = states[then - 1]
+            parts = (sent.position[0, 1], sent.velocity[0, 1], sent.stock[0, 1])
+            packets = [Packet(1, then, 0, np.concatenate(parts).astype(np.float32))]
+        assert runtime.finish_round(packets) is None
+        expected, known = batched.exchange(states[-1], both), runtime._neighbours(tick)
+        found.append(known.linked.shape[-1] == 1)
+        assert bool(expected.linked[0, 0, 1]) == found[-1]
+        if found[-1]:
+            place = np.broadcast_to(expected.position, (1, 2, 2, 2))[0, 0, 1]
+            np.testing.assert_allclose(known.position[0, 0, 0], place, atol=1e-4)
+    assert (0 < np.mean(found[latency:]) < 1) == (loss > 0)

@@ -73,16 +73,16 @@ def test_the_graph_flies_what_the_batched_team_flies(checkpoint: Path, latency: 
     keys += [f"task.demand_sensing={sensing}", "task.sensing_radius_m=1.5", "task.n_consumers=5"]
     config = load_config(YAML, [*SMALL, *EVENTS, *keys])
     team, graph, world = PolicyTeam(config), Graph(config), PointWorld(config, "numpy")
-    beacons = Beacons(config.comm, np.random.default_rng(0).random)
+    beacons = Beacons(config, np.random.default_rng(0).random)
     state, linked = world.reset([3]), world.graph()[1]
     late_neighbours, known = 0, []
     for tick in range(config.n_steps):
         if tick % config.policy.decision_steps == 0:
             choice, correction = team.choose(state)
             known.append(float(team._knowledge.known.float().mean()) if team._knowledge else 1.0)
-        told, heard = beacons.exchange(state, linked)
-        late_neighbours += int(heard.sum()) * (told is not state)
-        expected = team_command(state, choice, heard, correction, config, told)
+        neighbours = beacons.exchange(state, linked)
+        late_neighbours += int(neighbours.linked.sum()) * (latency > 0)
+        expected = team_command(state, choice, neighbours, correction, config)
         consumers = Consumers(
             state.consumer_position[0], state.demand[0], state.unmet[0], state.active[0], state.completed[0],
             np.zeros(state.completed.shape[1], bool), state.presence[0],
