@@ -1,6 +1,8 @@
-"""The expert and the non-learned references: who supplies whom, decided centrally or by simple rules.
+"""The expert and the non-learned references: who supplies whom, decided centrally, over the radio, or each alone.
 
-The centralised assignment (`problem`, `assignment`, `bank`, `expert_policy`) guides training and is a reference of the
-evaluation; the deployed policy never sees it. The greedy rules (`greedy`) are what a user would otherwise pick. Every
-reference chooses consumers, [B, N] int with M for "wait"; how to fly there is left to the motion controller.
+Centralised: the quadratic assignment (`problem`) solved again at events (`expert_policy`), routes in time (`routes`,
+`route_problem`) planned at every decision (`time_aware_expert`), both behind the one interface of `assignment` and kept
+by the `bank`; `auction` and `local_search` for whole batches, the teachers of training. Over the radio:
+`decentralised_auction` and `cbba`. Each alone: `greedy`. The deployed policy sees none of them. Every reference chooses
+consumers, [B, N] int with M for "wait"; how to fly there is left to the motion controller.
 """

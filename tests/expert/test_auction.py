@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from instances import midway, scarce_config
 
 from sortie_core.config import load_config
+from sortie_core.delivery import outstanding
 from sortie_core.layout import sample_layout, sample_training_layout
 from sortie_expert.auction import auction
 from sortie_expert.greedy import value_greedy
@@ -49,3 +51,23 @@ def test_the_batch_is_sold_as_each_mission_alone_and_in_torch_as_in_numpy() -> N
     for b in range(8):
         assert np.array_equal(auction(state.map(lambda array, b=b: array[b : b + 1]), CONFIG)[0], together[b])
     assert np.array_equal(auction(state.map(torch.as_tensor), CONFIG).numpy(), together)
+
+
+def test_always_the_pair_worth_the_most_is_sold_next() -> None:
+    """By loops that value every pair anew after every sale, on missions in their middle."""
+    config = scarce_config("team.kinds_per_agent=2")
+    state = midway(sample_layout(config, range(12)), config)
+    choice, sales = auction(state, config), 0
+    for b in range(12):
+        free, needed, sold = state.alive[b].copy(), outstanding(state, config)[b].copy(), np.full(8, 5)
+        while free.any():
+            gap_m = np.linalg.norm(state.position[b][:, None] - state.consumer_position[b][None], axis=2)
+            useful = np.minimum(state.stock[b][:, None], needed[None]).sum(axis=2) * free[:, None]
+            i, m = np.unravel_index(np.argmax(useful / (gap_m / config.world.max_speed_mps + 1.0)), useful.shape)
+            if useful[i, m] <= 1e-5:
+                break
+            sold[i], free[i] = m, False
+            needed[m] = np.maximum(needed[m] - state.stock[b, i], 0.0)
+            sales += 1
+        assert np.array_equal(choice[b], sold)
+    assert sales > 40
