@@ -31,7 +31,7 @@ from sortie_policy.team_policy import Deliberation, Recalled, TeamPolicy
 from sortie_policy.utterance import Utterance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sortie_core.config import Config
     from sortie_policy.kept_intents import KeptIntents
@@ -163,43 +163,53 @@ class LGTCPolicy(TeamPolicy):
         said: Utterance | None = None,
     ) -> tuple[Perception, Recalled, KeptIntents | None]:
         """See `TeamPolicy`."""
-        late = recalled.said if recalled else said
+        replayed, late = recalled is not None, recalled.said if recalled else said
         links = adjacency if late is None else late.links
         feature_rounds, intent_rounds, state_rounds = split_rounds(links, self.hops, self.exchanges)
         psi, embedding = self.encode(seen.own, seen.consumers, seen.consumer_mask)
         filters = [comm_graph.support(linked if self.graph_filter else linked & False) for linked in feature_rounds]
         feature_taps = shift_taps(filters, psi, self.hops, late.features if late else None)
         mixed = self.mix(feature_taps)
+        if recalled is None:
+            if kept is None:
+                raise ValueError("a decision needs the tables of kept intentions, or what is recalled of it")
+            talk = IntentExchange(seen, kept, late, self.keep_rounds, self.exchanges, self.max_speed_mps)
+            recalled = self._talk(talk, mixed, embedding, seen.consumer_mask, intent_rounds, late)
+        log_attention = self.attend(mixed, embedding, recalled.pair, seen.consumer_mask)
 
-        def paired(supply: Tensor, stronger: Tensor) -> Tensor:
-            return observation.pair_features(seen, supply, stronger, talk.habit, talk.stock, self.max_speed_mps)
-
-        talk = IntentExchange(seen, kept, recalled, late, self.keep_rounds, self.exchanges, self.max_speed_mps)
-        pair = paired(*talk.supply())
-        log_attention = self.attend(mixed, embedding, pair, seen.consumer_mask)
-        attention = log_attention.exp()
-        for linked in intent_rounds[: self.exchanges]:
-            attention = log_attention.exp()
-            pair = paired(*talk.exchange(attention, linked))
-            log_attention = self.attend(mixed, embedding, pair, seen.consumer_mask)
-
-        supports = [self._cell_support(linked, attention, late) for linked in state_rounds]
-        input_taps = shift_taps(supports, _attended(attention, embedding), self.hops, late.inputs if late else None)
+        supports = [self._cell_support(linked, recalled.attention, late) for linked in state_rounds]
+        inputs = _attended(recalled.attention, embedding)
+        input_taps = shift_taps(supports, inputs, self.hops, late.inputs if late else None)
         perception = Perception(
             own=seen.own,
             mixed=mixed,
             embedding=embedding,
-            pair=pair,
+            pair=recalled.pair,
             log_attention=log_attention,
             supports=torch.stack(supports, 1),
             input_taps=input_taps,
             late_states=late.states if late else None,
         )
+        if replayed:
+            return perception, recalled, None
         if said is not None:
             links = by_round(adjacency, self.hops, self.exchanges)
             features, inputs = (_as_said(taps) for taps in (feature_taps, input_taps))
-            perception.said = Utterance(links, features, attention, inputs, said.states, talk.tables())
-        return perception, talk.recalled(), talk.kept
+            perception.said = Utterance(links, features, recalled.attention, inputs, said.states, talk.tables())
+        return perception, recalled, talk.kept
+
+    @torch.no_grad()
+    def _talk(
+        self, talk: IntentExchange, mixed: Tensor, embedding: Tensor, mask: Tensor, rounds: Sequence[Tensor],
+        late: Utterance | None,
+    ) -> Recalled:  # fmt: skip
+        """All exchanges. What others say is observed: no gradient goes back to those who said it."""
+        attention = self.attend(mixed, embedding, talk.pair(), mask).exp()
+        for exchange, linked in enumerate(rounds[: self.exchanges]):
+            if exchange:
+                attention = self.attend(mixed, embedding, talk.pair(), mask).exp()
+            talk.exchange(attention, linked)
+        return Recalled(talk.pair(), attention, late and late.without_tables())
 
     def _cell_support(self, linked: Tensor, attention: Tensor, late: Utterance | None) -> Tensor:
         if self.cluster_mask:

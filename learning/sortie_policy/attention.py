@@ -1,4 +1,4 @@
-"""Dynamic cluster agreement: attention over consumers, intended supply, and the support masked by shared attention.
+"""Dynamic cluster agreement: attention over consumers, and the support masked by shared attention.
 
 LGTC-IPPO (arXiv 2503.02437) describes DeepSets over consumers, attention Xi that weights their features, and agents
 that share dynamics where they choose the same consumer. Its equations are not public; those here are this project's
@@ -121,24 +121,3 @@ def cluster_support(adjacency: Tensor, attention: Tensor, said: Tensor | None = 
         weight = weight + torch.diag_embed((attention * (attention - said)).sum(-1))
     weight = weight * linked
     return weight / weight.sum(-1, keepdim=True)
-
-
-def intended_supply(
-    adjacency: Tensor, attention: Tensor, stock: Tensor, worth: Tensor, theirs: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """What the neighbours of each agent intend to bring to each consumer, as sums.
-
-    Args:
-        adjacency: [B, N, N] bool, i hears j.
-        attention: [B, N, M + 1] Xi.
-        stock: [B, N, R].
-        worth: [B, N, M] of each agent's visit to each consumer, any unit.
-        theirs: [B, N, N, M] of the visits of agent j as agent i knows them; None where all know alike.
-
-    Returns:
-        supply [B, N, M, R] of all neighbours, and of those whose visit to m is worth more than that of i.
-    """
-    intent = attention[..., :-1, None] * stock[..., None, :]
-    linked = adjacency.to(stock.dtype)
-    stronger = linked[..., None] * ((worth[:, None] if theirs is None else theirs) > worth[:, :, None])
-    return torch.einsum("bij,bjmr->bimr", linked, intent), torch.einsum("bijm,bjmr->bimr", stronger, intent)

@@ -108,7 +108,7 @@ class SilentPolicy(TeamPolicy):
             value=self.critic(torch.cat([features, attended], -1)).squeeze(-1),
         )
         nothing = seen.need.new_zeros(len(seen.need), 0)
-        return assessment, Recalled(nothing, nothing, nothing), kept
+        return assessment, Recalled(nothing, nothing), kept
 
     def outcome(self, perception: Assessment, new_state: Tensor) -> Deliberation:
         """See `TeamPolicy`; every agent is a cluster by itself."""

@@ -58,6 +58,10 @@ class KeptIntents:
         """Tables with `function` applied to every tensor."""
         return KeptIntents(**{name: function(value) for name, value in vars(self).items()})
 
+    def without_others(self) -> KeptIntents:
+        """The tables of agents that forget everybody but themselves."""
+        return KeptIntents(**(vars(self) | {"age": self.age.masked_fill(self._others(), UNKNOWN)}))
+
     def announced(self, intent: Tensor, stock: Tensor, position: Tensor, keep_rounds: int) -> KeptIntents:
         """The tables one round later, with each agent's own entry anew: what it broadcasts.
 
@@ -107,22 +111,18 @@ class KeptIntents:
         """[B, N, N] bool, of whom else each agent knows."""
         return (self.age < UNKNOWN) & ~torch.eye(self.age.shape[-1], dtype=torch.bool, device=self.age.device)
 
-    def supply(self, seen: Observation, worth: Tensor, max_speed_mps: float, without: Tensor | None = None) -> Tensor:
+    def supply(self, seen: Observation, worth: Tensor, max_speed_mps: float) -> Tensor:
         """What each agent believes that others bring to each consumer.
 
         Args:
             seen: what is needed, and where.
             worth: [B, N, M] of the agents' own visits, see `observation.worth`.
             max_speed_mps: for the worth of the others' visits, m/s.
-            without: [B, N, N] bool, entries that do not count; None for all to count.
 
         Returns:
             [B, N, 2, M, R*] of all others, and of those whose visit is worth more than the agent's own.
         """
-        counts = self._others()
-        if without is not None:
-            counts = counts & ~without
-        intent = self.intent * counts[..., None]
+        intent = self.intent * self._others()[..., None]
         distance = (self.position[..., None, :] - seen.places[:, :, None]).norm(dim=-1)
         theirs = observation.worth(self.stock[..., None, :], seen.needs[:, :, None], distance, max_speed_mps)
         weights = torch.stack([intent, intent * (theirs > worth[:, :, None])], 2)

@@ -33,25 +33,21 @@ NETWORKS = {
 
 @dataclass
 class Recalled:
-    """What the tables of kept intentions gave to one decision; recorded, since training does not look behind it.
+    """What agents had heard of each other when they decided; training replays it as part of what they observed.
 
     Attributes:
-        supply: [B, E + 1, N, 2, M, R*] what those who are not heard themselves intend to bring, before the first and
-            after each of the E exchanges: of all, and of those whose visit is worth more.
-        habit: [B, N, M] what the agent itself announced last.
-        stock: [B, N, R*] stock of all others that the agent knows of.
+        pair: [B, N, M, Fp] pair features after the last exchange.
+        attention: [B, N, M + 1] the Xi that was told in it.
         said: what was heard of the decision before, where packets are late.
     """
 
-    supply: Tensor
-    habit: Tensor
-    stock: Tensor
+    pair: Tensor
+    attention: Tensor
     said: Utterance | None = None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Recalled:
         """With `function` applied to every tensor."""
-        said = self.said and self.said.map(function)
-        return Recalled(function(self.supply), function(self.habit), function(self.stock), said)
+        return Recalled(function(self.pair), function(self.attention), self.said and self.said.map(function))
 
 
 @dataclass
@@ -129,13 +125,13 @@ class TeamPolicy(nn.Module):
         Args:
             seen: observations of B teams.
             adjacency: [B, N, N] bool, who hears whom; or [B, rounds, N, N] by round, from `rounds.draw_rounds`.
-            kept: the tables of kept intentions; None where `recalled` says what they gave.
+            kept: the tables of kept intentions; None where `recalled` says what was heard.
             recalled: recorded when the decision was made.
             said: in the last decision, where packets are late; given only to networks that define `silence`.
 
         Returns:
-            What `remember` and `outcome` need: an object of tensors with a method `map`; what the tables gave; and
-            the new tables (None without `kept`).
+            What `remember` and `outcome` need: an object of tensors with a method `map`; what was heard; and the
+            new tables (None without `kept`).
         """
         raise NotImplementedError
 

@@ -12,7 +12,7 @@ from sortie_core.layout import sample_layout
 from sortie_core.observation import Observation, observe
 from sortie_policy import contraction
 from sortie_policy.actor_critic import LGTCPolicy
-from sortie_policy.attention import cluster_support, intended_supply
+from sortie_policy.attention import cluster_support
 from sortie_policy.graph_filter import shift_taps
 from sortie_policy.kept_intents import UNKNOWN, KeptIntents
 from sortie_policy.team_policy import Memory
@@ -120,17 +120,6 @@ def test_only_neighbours_are_heard(policy: LGTCPolicy, scene: tuple) -> None:
     torch.testing.assert_close(changed.state[:, :4], plain.state[:, :4])
     torch.testing.assert_close(changed.log_choice[:, :4], plain.log_choice[:, :4])
     assert not torch.allclose(changed.state[:, 4:], plain.state[:, 4:])
-
-
-def test_intended_supply_counts_instead_of_averaging() -> None:
-    stock = torch.tensor([[[1.0], [2.0], [4.0]]])
-    attention = torch.tensor([[[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]])
-    worth = torch.tensor([[[1.0, 1.0], [3.0, 1.0], [2.0, 1.0]]])
-    linked = torch.tensor([[[False, True, True], [True, False, False], [True, False, False]]])
-    supply, stronger = intended_supply(linked, attention, stock, worth)
-    assert supply[0, :, :, 0].tolist() == [[5.0, 1.0], [1.0, 0.0], [1.0, 0.0]]
-    # Agent 0 is worth the least at consumer 0, where both neighbours are stronger; at consumer 1 nobody is.
-    assert stronger[0, :, :, 0].tolist() == [[5.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
 
 
 def converge(policy: LGTCPolicy, support: torch.Tensor, inputs: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
