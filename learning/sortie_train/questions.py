@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError, model_validator
 
-from sortie_core.config import Count, Name, Overrides, Section, UserError
+from sortie_core.config import UserError
+from sortie_core.config_sections import Count, Name, Overrides, Section
 from sortie_train.after_events import AFTER_EVENTS
 from sortie_train.agreement import AGREEMENT, REASSIGNED
 from sortie_train.flights import Flight, sources

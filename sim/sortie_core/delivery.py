@@ -18,7 +18,8 @@ from array_api_compat import array_namespace
 from sortie_core.state import batch_first, batch_last
 
 if TYPE_CHECKING:
-    from sortie_core.config import Config, Task
+    from sortie_core.config import Config
+    from sortie_core.config_sections import Task
     from sortie_core.state import Array, WorldState
 
 MET = 1e-5

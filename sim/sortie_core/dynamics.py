@@ -9,7 +9,7 @@ from array_api_compat import array_namespace
 from sortie_core.state import batch_first, batch_last
 
 if TYPE_CHECKING:
-    from sortie_core.config import World
+    from sortie_core.config_sections import World
     from sortie_core.state import Array
 
 _TINY = 1e-12

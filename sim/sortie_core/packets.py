@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-    from sortie_core.config import Policy
+    from sortie_core.config_sections import Policy
 
 HEADER_BYTES = 9
 """sender (2), tick (4), round (1) and payload length (2), as they would be packed on a radio."""

@@ -13,7 +13,8 @@ from array_api_compat import array_namespace
 from sortie_core.state import batch_first, batch_last
 
 if TYPE_CHECKING:
-    from sortie_core.config import Config, RewardWeights
+    from sortie_core.config import Config
+    from sortie_core.config_sections import RewardWeights
     from sortie_core.state import Array, WorldState
 
 _TINY = 1e-6

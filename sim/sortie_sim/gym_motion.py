@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sortie_core.config import Config, Effects
+    from sortie_core.config import Config
+    from sortie_core.config_sections import Effects
 
     Array = NDArray[np.float64]
 

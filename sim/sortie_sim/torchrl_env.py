@@ -9,7 +9,7 @@ from tensordict import TensorDict, TensorDictBase
 from torchrl.data import Bounded, Categorical, Composite, TensorSpec, Unbounded
 from torchrl.envs import EnvBase
 
-from sortie_core.config import RewardWeights
+from sortie_core.config_sections import RewardWeights
 from sortie_sim.flat_observation import flat_size
 from sortie_sim.learner_world import ActionKind, LearnerWorld
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sortie_core.comm_graph import adjacency
-from sortie_core.config import Comm, load_config
+from sortie_core.config import load_config
 from sortie_core.packets import Packet
 from sortie_nodes.radio import Radio
+
+if TYPE_CHECKING:
+    from sortie_core.config_sections import Comm
 
 YAML = Path(__file__).parents[2] / "configs" / "delivery.yaml"
 N, DT_S = 6, 0.1

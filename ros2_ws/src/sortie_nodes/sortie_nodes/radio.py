@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sortie_core.config import Comm
+    from sortie_core.config_sections import Comm
     from sortie_core.packets import Packet
 
 _BURST_S = 1.0
