@@ -28,27 +28,12 @@ def auction(state: WorldState, config: Config) -> Array:
     Returns:
         [B, N] int, the consumer; M for agents that nobody needs.
     """
-    return sell(state.stock, state.alive, distances(state), outstanding(state, config), config)
-
-
-def sell(stock: Array, free: Array, distance_m: Array, needed: Array, config: Config) -> Array:
-    """The auction among some agents.
-
-    Args:
-        stock: [B, N, R].
-        free: [B, N] bool, the agents for sale.
-        distance_m: [B, N, M] m.
-        needed: [B, M, R].
-        config: for world.max_speed_mps.
-
-    Returns:
-        [B, N] int, the consumer; M for agents that nobody needs, or that are not for sale.
-    """
+    stock, distance_m = state.stock, distances(state)
     xp, device = array_namespace(stock), device_of(stock)
     batch, n_agents, n_consumers = distance_m.shape
     mission = xp.arange(batch, device=device)
-    needed = xp.asarray(needed, copy=True)
-    useful = useful_amount(stock, needed) * xp.astype(free, needed.dtype)[:, :, None]
+    needed = xp.asarray(outstanding(state, config), copy=True)
+    useful = useful_amount(stock, needed) * xp.astype(state.alive, needed.dtype)[:, :, None]
     bids = worth(useful, distance_m, config)
     sold = xp.full((batch, n_agents), n_consumers, dtype=xp.int64, device=device)
     for _ in range(n_agents):

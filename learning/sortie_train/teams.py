@@ -16,7 +16,6 @@ import numpy as np
 from sortie_core.config import UserError
 from sortie_expert.auction import auction
 from sortie_expert.cbba import CBBA
-from sortie_expert.decentralised_auction import DecentralisedAuction
 from sortie_expert.expert_policy import ExpertPolicy
 from sortie_expert.greedy import nearest_need, value_greedy
 from sortie_expert.local_search import local_search
@@ -79,8 +78,8 @@ class Rule:
 REFERENCES: dict[str, Callable[[Config], Reference]] = {
     "greedy": partial(Rule, nearest_need),
     "value_greedy": partial(Rule, value_greedy),
-    "auction_2": partial(DecentralisedAuction, rounds=2),
-    "auction_converged": partial(DecentralisedAuction, rounds=None),
+    "auction_2": partial(CBBA, rounds=2, keeps=False),
+    "auction_converged": partial(CBBA, rounds=None, keeps=False),
     "cbba": CBBA,
     "auction": partial(Rule, auction),
     "local_search": partial(Rule, local_search),
