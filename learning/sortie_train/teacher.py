@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _LEAST_LOG = -50.0
 """Where the teacher sends an agent by a margin that rounds to nothing for the policy, nothing can be learned."""
 _LARGEST_REGRET = 10.0
+_RIVALS = 1
+"""Of the local search; more take twice as long and plan hardly better."""
 _CROSS_ENTROPY = 0.2
 """Weight of the plain imitation beside regret: it says what to do where all choices cost alike."""
 
@@ -52,7 +54,7 @@ def teach(states: WorldState, config: Config) -> Lesson:
         choice = auction(judged, config)
         value = np.zeros((*choice.shape, judged.unmet.shape[1] + 1), np.float32)
     else:
-        choice, value = judge_choices(judged, config)
+        choice, value = judge_choices(judged, config, _RIVALS)
     regret = np.clip(value.max(-1, keepdims=True) - value, 0.0, _LARGEST_REGRET)
     return Lesson(*(torch.as_tensor(each, device=device).unflatten(0, shape) for each in (choice, regret)))
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from statistics import median
 
 _CONFIG = Path(__file__).resolve().parents[2] / "configs" / "scarce.yaml"
-_ENVS = 128
+_ENVS = 256
 """Environments of each process, so that twice the processes do twice the work."""
 _UPDATES = 8
 _OVERRIDES = (
     "train.scenarios=[{team.n_agents: 8}]", "train.n_consumers=[5, 5]", "train.n_resources=[3, 3]",
-    "reward.guidance=0", "expert.bank_layouts=256", "evaluation.n_layouts=1", "train.minibatches=4",
+    "train.decisions_per_rollout=10", "expert.bank_layouts=256", "evaluation.n_layouts=1",
 )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def _speed(processes: int) -> float:
         command = [
             sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
             "-m", "sortie_cli.main", "train", str(_CONFIG), *_OVERRIDES, f"train.n_envs={envs}",
-            f"train.total_steps={_UPDATES * envs * 100}", "--out", str(out),
+            f"train.total_steps={_UPDATES * envs * 50}", "--out", str(out),
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -38,11 +38,16 @@ def scene() -> tuple[Observation, torch.Tensor, Memory]:
     links = torch.rand(3, N, N, generator=torch.Generator().manual_seed(5)) < 0.5
     linked = (links | links.transpose(1, 2)) & ~torch.eye(N, dtype=torch.bool)
     random = torch.Generator().manual_seed(6)
+
+    def told(size: int) -> torch.Tensor:
+        """[3, N, N, size] what every agent has told all that know of it."""
+        return torch.rand(3, 1, N, size, generator=random).expand(-1, N, -1, -1)
+
     kept = KeptIntents(
         age=torch.where(torch.rand(3, N, N, generator=random) < 0.3, UNKNOWN, 2),
-        intent=torch.rand(3, N, N, M, generator=random),
-        stock=torch.rand(3, N, N, CONFIG.policy.max_resources, generator=random),
-        position=10 * torch.rand(3, N, N, 2, generator=random) - 5,
+        intent=told(M),
+        stock=told(CONFIG.policy.max_resources),
+        position=10 * told(2) - 5,
     )
     cell = torch.rand(3, N, CONFIG.policy.hidden, generator=random) * 2 - 1
     return observe(state, CONFIG), linked, Memory(cell, kept)
