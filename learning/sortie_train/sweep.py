@@ -212,6 +212,8 @@ def _training_config(config: Config, method: str, seed: int) -> Config:
     """The configuration of one training, which does not change when others join the table."""
     alone = {
         "evaluation.suites": {"training": {}},
+        "evaluation.questions": {},
+        "evaluation.ask": [],
         "evaluation.n_agents": [],
         "evaluation.methods": [method],
         "evaluation.learned": {method: {}},

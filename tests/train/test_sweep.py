@@ -107,7 +107,7 @@ def test_trainings_come_seed_by_seed_and_do_not_depend_on_the_rest_of_the_table(
     trainings = plan_trainings(tiny("evaluation.train_seeds=[4, 2]"), tmp_path)
     assert [each.name for each in trainings] == ["lgtc-4", "lgtc_alone-4", "lgtc-2", "lgtc_alone-2"]
     assert [each.config.seed for each in trainings] == [4, 4, 2, 2]
-    assert [each.config.policy.exchanges for each in trainings] == [2, 0, 2, 0]
+    assert [each.config.policy.exchanges for each in trainings] == [3, 0, 3, 0]
     assert [each.folder for each in trainings] == [tmp_path / each.name for each in trainings]
     fewer = tiny("evaluation.train_seeds=[2]", "evaluation.methods=[greedy]", "evaluation.learned={lgtc: {}}")
     assert [each.config for each in plan_trainings(fewer, tmp_path)] == [trainings[2].config]
