@@ -58,12 +58,19 @@ BENCHES = {
         "one agent's tick", "tick_ms_p50", 1.0, "ms at the median", "sortie_policy.runtime_benchmark", at_most=True
     ),
     "training": Bench(
-        "training end to end", "env_steps_per_s", 10_000.0, "environment steps/s (8 agents)",
+        "training end to end",
+        "env_steps_per_s",
+        10_000.0,
+        "environment steps/s (8 agents)",
         "sortie_train.training_benchmark",
     ),  # fmt: skip
     "expert": Bench(
-        "solvers of the expert", "local_search_gap", 0.02, "mean gap of the batched local search, 8 agents",
-        "sortie_expert.expert_benchmark", at_most=True,
+        "solvers of the expert",
+        "local_search_gap",
+        0.02,
+        "mean gap of the batched local search, 8 agents",
+        "sortie_expert.expert_benchmark",
+        at_most=True,
     ),  # fmt: skip
     "lockstep_mission": Bench("whole mission in lockstep", "real_time_factor", 1.0, "x real time", None),
 }

@@ -126,9 +126,7 @@ class AssignmentBank:
                 progress(len(known), done + len(open_))
         return [known[path] for path in paths]
 
-    def _solved(
-        self, problems: dict[Path, Problem], workers: int
-    ) -> Iterator[tuple[Path, AssignmentSolution]]:
+    def _solved(self, problems: dict[Path, Problem], workers: int) -> Iterator[tuple[Path, AssignmentSolution]]:
         """Solutions as they come in."""
         how = (self.time_limit_s, self.solver, self.relative_gap)
         workers = min(workers, len(problems))

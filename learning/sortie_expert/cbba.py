@@ -63,9 +63,7 @@ class _Claims:
 
     def map(self, function: Callable[..., Any], *others: _Claims) -> _Claims:
         """Claims with `function` applied to every array, and to those of others that belong to it."""
-        return _Claims(
-            *(function(*(getattr(each, field.name) for each in (self, *others))) for field in fields(self))
-        )
+        return _Claims(*(function(*(getattr(each, field.name) for each in (self, *others))) for field in fields(self)))
 
 
 class CBBA:

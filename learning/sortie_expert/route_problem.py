@@ -164,9 +164,7 @@ class RouteProgramme:
 
         once = block(routes[:, 0], np.arange(n_routes), np.ones(n_routes))
         demand = block(consumer * n_kinds + kind, amounts, np.ones(n_amounts))
-        chosen = block(
-            np.tile(np.arange(n_amounts), 2), np.r_[amounts, route], np.r_[np.ones(n_amounts), -most]
-        )
+        chosen = block(np.tile(np.arange(n_amounts), 2), np.r_[amounts, route], np.r_[np.ones(n_amounts), -most])
         carried, which = np.unique(route * n_kinds + kind, return_inverse=True)
         supply = block(
             np.r_[which, np.arange(len(carried))], np.r_[amounts, carried // n_kinds],

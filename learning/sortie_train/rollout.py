@@ -283,9 +283,7 @@ def replay(policy: TeamPolicy, rollout: Rollout, envs: Tensor) -> Deliberation:
     def flat(array: Tensor) -> Tensor:
         return array[:, envs].flatten(0, 1)
 
-    perception, _, _ = policy.perceive(
-        rollout.seen.map(flat), flat(rollout.linked), None, rollout.recalled.map(flat)
-    )
+    perception, _, _ = policy.perceive(rollout.seen.map(flat), flat(rollout.linked), None, rollout.recalled.map(flat))
     by_step = perception.map(lambda array: array.unflatten(0, (steps, count)))
     state, states = rollout.start[envs], []
     for t in range(steps):

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from sortie_core.config import UserError, content_hash
 from sortie_policy.checkpoint import load_metadata
+from sortie_train import run_state
 from sortie_train.processes import follow_parent, kill, one_thread_each
 from sortie_train.results import write
 
@@ -161,7 +162,7 @@ class _Crew:
         """Begin, or go on with, the next one."""
         training = self.waiting.pop(0)
         training.folder.mkdir(parents=True, exist_ok=True)
-        resume = (training.folder / "train_state.pt").exists()
+        resume = (training.folder / run_state.NAME).exists()
         process = self._spawning.Process(target=_train, args=(training.config, training.folder, resume))
         process.start()
         self.running[training] = process

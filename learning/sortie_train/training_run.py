@@ -14,17 +14,15 @@ import time
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
-from sortie_core.config import UserError, content_hash
+from sortie_core.config import UserError
 from sortie_core.layout import sample_training_layout
 from sortie_expert.bank import solve_bank
 from sortie_policy import contraction
@@ -33,6 +31,7 @@ from sortie_policy.checkpoint import write_checkpoint
 from sortie_policy.export import export_stages
 from sortie_policy.lgtc_cell import LGTCCell
 from sortie_policy.team_policy import make_policy
+from sortie_train import run_state
 from sortie_train.evaluate import fly_policy
 from sortie_train.rollout import Collector
 from sortie_train.schedule import Schedule
@@ -88,7 +87,7 @@ class TrainingRun:
         self.figures: dict[str, dict[str, Any]] = {}
         per_update = config.train.n_envs * config.train.decisions_per_rollout * config.policy.decision_steps
         self.n_updates = max(1, round(config.train.total_steps / per_update))
-        saved = self._saved() if resume else None
+        saved = run_state.read(out, config, self.workers.count) if resume else None
         self.collectors = [self._collector(index) for index in range(len(config.train.scenarios))]
         self.random = torch.Generator().manual_seed(config.seed)
         if self.workers.leads:
@@ -160,9 +159,7 @@ class TrainingRun:
         actor = self.actor()
         train = self.config.train
         taught = self.imitates and (self.updates_done < train.imitation_updates or train.imitation_weight > 0)
-        rollouts = [
-            collector.collect(actor, now.guidance, taught) for collector in self.collectors[: now.scenarios]
-        ]
+        rollouts = [collector.collect(actor, now.guidance, taught) for collector in self.collectors[: now.scenarios]]
         figures = self.learn(rollouts, now)
         self.updates_done += 1
         decisions = sum(each.choice.shape[0] * each.choice.shape[1] for each in rollouts)
@@ -248,7 +245,16 @@ class TrainingRun:
         workers = self.workers.gather({"collectors": snapshots, "memories": self.memories()})
         if self.workers.leads:
             self._write_policy()
-            self._write_state(workers)
+            state = {
+                "config": self.config.to_yaml(),
+                "commit": self.commit,
+                "updates_done": self.updates_done,
+                "modules": {name: module.state_dict() for name, module in self.modules.items()},
+                "optimiser": self.optimiser.state_dict(),
+                "random": self.random.get_state(),
+                "workers": workers,
+            }
+            run_state.write(out=self.out, state=state)
 
     def _write_policy(self) -> None:
         policy = copy.deepcopy(self.policy).cpu().eval()
@@ -264,44 +270,6 @@ class TrainingRun:
             figures=self.figures,
             contraction_rate=self.policy.contraction_rate(),
         )
-
-    def _write_state(self, workers: list[dict[str, Any]]) -> None:
-        temporary = self.out / ".train_state.pt"
-        torch.save(
-            {
-                "config": self.config.to_yaml(),
-                "commit": self.commit,
-                "updates_done": self.updates_done,
-                "modules": {name: module.state_dict() for name, module in self.modules.items()},
-                "optimiser": self.optimiser.state_dict(),
-                "random": self.random.get_state(),
-                "workers": workers,
-            },
-            temporary,
-        )
-        os.replace(temporary, self.out / "train_state.pt")
-
-    def _saved(self) -> dict[str, Any]:
-        path = self.out / "train_state.pt"
-        if not path.exists():
-            raise UserError(f"nothing to resume in {self.out}: no train_state.pt; train in a new folder")
-        try:
-            saved = torch.load(path, weights_only=False)
-            earlier = content_hash(yaml.safe_load(saved["config"]))
-        except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, UnpicklingError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"{path} is truncated or damaged ({reason}); train again in a new folder") from None
-        if earlier != self.config.hash():
-            raise UserError(
-                f"{self.out} was trained with configuration {earlier}, this is {self.config.hash()}; "
-                f"resume with {self.out / 'config.yaml'}, or name a new folder"
-            )
-        if len(saved["workers"]) != self.workers.count:
-            raise UserError(
-                f"{self.out} was trained by {len(saved['workers'])} processes, these are {self.workers.count}; "
-                f"resume with as many"
-            )
-        return saved
 
     def _restore(self, saved: dict[str, Any]) -> None:
         self.updates_done, self.commit = saved["updates_done"], saved["commit"]

@@ -32,17 +32,9 @@ class WrappedPolicy(TeamPolicy):
         super().__init__()
         self.policy, self.hidden, self.log_std = policy, policy.hidden, policy.log_std
 
-    def perceive(
-        self,
-        seen: Observation,
-        adjacency: Tensor,
-        kept: KeptIntents | None,
-        recalled: Recalled | None = None,
-        said: Utterance | None = None,
-    ) -> tuple[Any, Recalled, KeptIntents | None]:
+    def perceive(self, seen: Observation, *given: Any, **late: Any) -> tuple[Any, Recalled, KeptIntents | None]:
         """See `TeamPolicy`."""
-        late: dict[str, Any] = {} if said is None else {"said": said}
-        return self.policy.perceive(seen, adjacency, kept, recalled, **late)
+        return self.policy.perceive(seen, *given, **late)
 
     def remember(self, perception: Any, state: Tensor) -> Tensor:
         """See `TeamPolicy`."""
@@ -106,16 +98,9 @@ class CentrallyJudged(WrappedPolicy):
         super().__init__(policy)
         self.critic = critic
 
-    def perceive(
-        self,
-        seen: Observation,
-        adjacency: Tensor,
-        kept: KeptIntents | None,
-        recalled: Recalled | None = None,
-        said: Utterance | None = None,
-    ) -> tuple[_Judged, Recalled, KeptIntents | None]:
+    def perceive(self, seen: Observation, *given: Any, **late: Any) -> tuple[_Judged, Recalled, KeptIntents | None]:
         """See `TeamPolicy`."""
-        perception, recalled, kept = super().perceive(seen, adjacency, kept, recalled, said)
+        perception, recalled, kept = super().perceive(seen, *given, **late)
         return _Judged(perception, self.critic(seen)), recalled, kept
 
     def utter(self, perception: _Judged, state: Tensor) -> Utterance:

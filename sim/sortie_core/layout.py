@@ -194,9 +194,7 @@ def _demand(
     return share * (stock.sum(axis=1) / ratio)[:, None, :]
 
 
-def _place(
-    config: Config, seeds: Sequence[int] | np.ndarray, what: str, real: np.ndarray, apart_m: float
-) -> Floats:
+def _place(config: Config, seeds: Sequence[int] | np.ndarray, what: str, real: np.ndarray, apart_m: float) -> Floats:
     """[B, P, D] m random points of the arena at least `apart_m` apart; padding lies at the origin.
 
     Each point is the first of a row of candidates that is far enough from the points before it; environments in which

@@ -153,9 +153,7 @@ def test_a_changed_demand_keeps_what_was_received_and_opens_the_consumer_again()
 
 
 def test_a_changed_demand_for_presence_must_be_held_anew():
-    state = mission(
-        [[0, 0]], [[1.0]], [[0, 0]], [[0.5]], presence=[True], demand_change_s=[0.75], new_demand=[[0.8]]
-    )
+    state = mission([[0, 0]], [[1.0]], [[0, 0]], [[0.5]], presence=[True], demand_change_s=[0.75], new_demand=[[0.8]])
     assert after(state, 6, CHANGING).completed[0, 0]
     changed = after(state, 8, CHANGING)
     np.testing.assert_allclose((changed.demand, changed.unmet), 0.8)

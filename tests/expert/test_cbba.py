@@ -220,9 +220,7 @@ def test_a_claim_is_given_up_when_its_consumer_is_served() -> None:
 def test_a_claim_is_given_up_when_the_stock_has_changed() -> None:
     config, state = two_agents(0.0)
     state.failure_time_s[0, 1] = 0.0
-    near_left, near_right = (
-        state.replace(position=np.array([[[x, 0], [0, 3]]], np.float32)) for x in (-0.05, 0.05)
-    )
+    near_left, near_right = (state.replace(position=np.array([[[x, 0], [0, 3]]], np.float32)) for x in (-0.05, 0.05))
     team = CBBA(config)
     assert team.choose(near_left).tolist() == [[0, 2]]
     assert team.choose(near_right).tolist() == [[0, 2]], "hardly worth more"

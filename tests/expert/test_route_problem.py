@@ -63,7 +63,7 @@ def test_one_stop_is_solved_to_the_optimum_of_brute_force(solver: str) -> None:
 def test_two_stops_are_bounded_from_below_and_nearly_reached(solver: str) -> None:
     """The programme may hold stock back, which a plan does not; then a gap stays and the status says so."""
     gaps = []
-    for seed in (range(6) if solver == "highs" else (0, 1, 3, 5)):
+    for seed in range(6) if solver == "highs" else (0, 1, 3, 5):
         problem = small(seed)
         optimum, solution = brute_force(problem), solve(problem, 120.0, solver)
         assert solution.bound <= optimum * (1 + 1e-6) + 1e-6 <= solution.objective * (1 + 1e-5) + 1e-5

@@ -1,0 +1,63 @@
+"""The file from which a training goes on after a kill."""
+
+from __future__ import annotations
+
+import os
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING, Any
+
+import torch
+import yaml
+
+from sortie_core.config import UserError, content_hash
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sortie_core.config import Config
+
+NAME = "train_state.pt"
+
+
+def write(out: Path, state: dict[str, Any]) -> None:
+    """Replace the state in a run's folder, atomically.
+
+    Args:
+        out: the folder.
+        state: with the configuration as YAML under ``config``, and one entry for each process under ``workers``.
+    """
+    temporary = out / f".{NAME}"
+    torch.save(state, temporary)
+    os.replace(temporary, out / NAME)
+
+
+def read(out: Path, config: Config, n_workers: int) -> dict[str, Any]:
+    """The state to go on from.
+
+    Args:
+        out: the run's folder.
+        config: that the training is to go on with.
+        n_workers: processes that are to go on.
+
+    Raises:
+        UserError: there is none, it is damaged, or it is of another configuration or number of processes.
+    """
+    path = out / NAME
+    if not path.exists():
+        raise UserError(f"nothing to resume in {out}: no {NAME}; train in a new folder")
+    try:
+        saved = torch.load(path, weights_only=False)
+        earlier = content_hash(yaml.safe_load(saved["config"]))
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, UnpicklingError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is truncated or damaged ({reason}); train again in a new folder") from None
+    if earlier != config.hash():
+        raise UserError(
+            f"{out} was trained with configuration {earlier}, this is {config.hash()}; "
+            f"resume with {out / 'config.yaml'}, or name a new folder"
+        )
+    if len(saved["workers"]) != n_workers:
+        raise UserError(
+            f"{out} was trained by {len(saved['workers'])} processes, these are {n_workers}; resume with as many"
+        )
+    return saved
