@@ -1,8 +1,8 @@
 """Evaluation: the same unseen layouts for every method, intervals, and paired differences to the trained policy.
 
-A folder gets ``rows.json`` and ``rows.csv`` (a row per suite, team size and method), ``layouts.csv`` (the figures of
-every single mission), ``plots``, and ``results``, one file per flight, written as it ends; with questions also
-``report.md``, ``questions.json`` and ``questions.csv``.
+A folder gets ``rows.json`` and ``rows.csv`` (a row per suite, team size and method), ``table.md``, ``layouts.csv`` (the
+figures of every single mission), ``plots``, and ``results``, one file per flight, written as it ends; with questions
+also ``report.md``, ``questions.json`` and ``questions.csv``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sortie_train.plots import plot
 from sortie_train.policy_team import PolicyTeam
 from sortie_train.question_report import report
 from sortie_train.results import as_csv, write
-from sortie_train.table import Contest, tables
+from sortie_train.table import Contest, as_markdown, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -66,6 +66,7 @@ def evaluate(
     rows = [row for contest in contests for row in contest.rows()]
     write(out / "rows.json", json.dumps(rows, indent=2, allow_nan=False))
     write(out / "rows.csv", as_csv(rows))
+    write(out / "table.md", as_markdown(rows))
     write(out / "layouts.csv", as_csv(_layout_rows(results)))
     plot(out / "plots", contests, rows, config.world.dt_s)
     shown = tables(rows)

@@ -178,3 +178,24 @@ def _cells(row: dict[str, Any], subject: str | None) -> dict[str, str]:
 def _cell(row: dict[str, Any], key: str, digits: int) -> str:
     low, high = row[_interval_key(key)]
     return f"{row[key]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def as_markdown(rows: list[dict[str, Any]]) -> str:
+    """All of an evaluation in one table to be shown elsewhere: delivered share / its time average, by method.
+
+    Args:
+        rows: of `Contest.rows`, in their order.
+    """
+    by_place = {(row["method"], row["suite"], row["n_agents"]): row for row in rows}
+    seeds = {row["method"]: row["n_train_seeds"] for row in rows}
+    contests = list(dict.fromkeys((row["suite"], row["n_agents"]) for row in rows))
+    lines = [["method", "seeds", *(f"{suite}, {n_agents} drones" for suite, n_agents in contests)]]
+    lines.append(["---"] * len(lines[0]))
+    for method, count in seeds.items():
+        found = [by_place.get((method, *contest)) for contest in contests]
+        lines.append([method, str(count or ""), *("" if row is None else _shares(row) for row in found)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _shares(row: dict[str, Any]) -> str:
+    return " / ".join(f"{row[key]:.3f}".removeprefix("0") for key in ("delivered_mean", "delivered_auc_mean"))

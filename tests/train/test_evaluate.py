@@ -78,6 +78,13 @@ def test_the_rows_keep_what_was_promised_and_can_be_computed_again_from_the_sing
         assert row.keys() >= CONTRACT
         assert (row["n_layouts"], row["backend"]) == (LAYOUTS, "point")
         check_row(row, missions)
+    head, _, *lines = (tmp_path / "run" / "table.md").read_text(encoding="utf-8").splitlines()
+    assert head == "| method | seeds | scarce, 3 drones | scarce, 4 drones | open, 5 drones |"
+    assert [line.split(" | ")[0].removeprefix("| ") for line in lines] == methods
+    (last,) = [row for row in table if (row["suite"], row["method"]) == ("open", "lgtc")]
+    shown = (f"{last[key]:.3f}".removeprefix("0") for key in ("delivered_mean", "delivered_auc_mean"))
+    assert lines[0].startswith("| lgtc | 2 | ")
+    assert lines[0].endswith(f" | {' / '.join(shown)} |")
 
 
 def check_row(row: dict[str, Any], missions: list[dict[str, str]]) -> None:
@@ -129,7 +136,7 @@ def test_anybody_gets_the_same_figures_in_any_number_of_processes(
     config = compared()
     flown(config, tmp_path / "one")
     flown(config, tmp_path / "two", jobs=2)
-    for name in ("rows.json", "rows.csv", "layouts.csv"):
+    for name in ("rows.json", "rows.csv", "layouts.csv", "table.md"):
         one, two = ((tmp_path / run / name).read_bytes() for run in ("one", "two"))
         assert one == two, name
     plots = sorted(path.name for path in (tmp_path / "one" / "plots").iterdir())
