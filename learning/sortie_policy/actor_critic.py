@@ -80,7 +80,7 @@ class LGTCPolicy(TeamPolicy):
         super().__init__()
         sizes, dimensions = config.policy, config.task.dimensions
         self.hops, self.hidden, self.exchanges = sizes.hops, sizes.hidden, sizes.exchanges
-        self.keep_rounds = sizes.keep_decisions * max(1, sizes.exchanges)
+        self.keep_rounds = sizes.keep_decisions * sizes.exchanges
         self.graph_filter, self.cluster_mask = sizes.graph_filter, sizes.cluster_mask
         self.dt_s = config.world.dt_s * sizes.decision_steps
         self.max_speed_mps = config.world.max_speed_mps
@@ -204,11 +204,10 @@ class LGTCPolicy(TeamPolicy):
         late: Utterance | None,
     ) -> Recalled:  # fmt: skip
         """All exchanges. What others say is observed: no gradient goes back to those who said it."""
-        attention = self.attend(mixed, embedding, talk.pair(), mask).exp()
-        for exchange, linked in enumerate(rounds[: self.exchanges]):
-            if exchange:
-                attention = self.attend(mixed, embedding, talk.pair(), mask).exp()
-            talk.exchange(attention, linked)
+        for linked in rounds:
+            attention = self.attend(mixed, embedding, talk.pair(), mask).exp()
+            if self.exchanges:
+                talk.exchange(attention, linked)
         return Recalled(talk.pair(), attention, late and late.without_tables())
 
     def _cell_support(self, linked: Tensor, attention: Tensor, late: Utterance | None) -> Tensor:

@@ -40,7 +40,7 @@ class IntentTable:
         policy = config.policy
         self._index, self._dimensions, self._most = index, config.task.dimensions, policy.max_resources
         self._max_speed_mps = config.world.max_speed_mps
-        self._keep_rounds = policy.keep_decisions * max(1, policy.exchanges)
+        self._keep_rounds = policy.keep_decisions * policy.exchanges
         self._entries: dict[int, _Entry] = {}
 
     def begin(self, n_consumers: int) -> tuple[Array, Array]:
@@ -71,7 +71,7 @@ class IntentTable:
         self._entries = {sender: entry for sender, entry in older.items() if entry.age <= self._keep_rounds}
         position, stock = (np.asarray(each, np.float32) for each in (view.position, view.stock))
         self._entries[self._index] = _Entry(0, attention[:-1], stock, position)
-        others = [entry for entry in self._entries.items() if entry[0] != self._index] if self._keep_rounds else []
+        others = [entry for entry in self._entries.items() if entry[0] != self._index]
         told = [[np.float32(sender), np.float32(e.age), *e.position, *e.stock, *e.intent] for sender, e in others]
         return np.concatenate([attention, position, stock, *told], dtype=np.float32)
 

@@ -75,9 +75,7 @@ def _entries(linked: Tensor, kept: KeptIntents, config: Config) -> Tensor:
     # Ages alone decide what is passed on, so the tables are followed without their contents.
     ages = kept.map(lambda values: values[..., :0] if values.ndim == 4 else values)
     nothing = ages.intent[:, 0]
-    keep_rounds = policy.keep_decisions * max(1, policy.exchanges)
-    if not keep_rounds:
-        return known
+    keep_rounds = policy.keep_decisions * policy.exchanges
     for exchange, heard in enumerate(split_rounds(linked, policy.hops, policy.exchanges)[1][: policy.exchanges]):
         told = ages.announced(nothing, nothing, nothing, keep_rounds)
         known += _known(told)

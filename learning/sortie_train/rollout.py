@@ -39,7 +39,7 @@ class Rollout:
     Attributes:
         seen: observations, [T, B, ...] each.
         linked: [T, B, N, N] bool, or [T, B, rounds, N, N] by radio round.
-        recalled: what the kept intentions gave, [T, B, ...] each.
+        recalled: what agents had heard of each other, [T, B, ...] each.
         start: [B, N, F] state x before the first decision.
         fresh: [T, B] bool, an episode began with this decision, whose state is zero.
         choice: [T, B, N] int.

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from sortie_core.config import Config
 
 NAME = "train_state.pt"
+# What torch and pickle raise for changed bytes, and for objects that this version does not have.
+_DAMAGE = (
+    RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, ImportError, UnpicklingError,
+)  # fmt: skip
 
 
 def write(out: Path, state: dict[str, Any]) -> None:
@@ -48,7 +52,7 @@ def read(out: Path, config: Config, n_workers: int) -> dict[str, Any]:
     try:
         saved = torch.load(path, weights_only=False)
         earlier = content_hash(yaml.safe_load(saved["config"]))
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, UnpicklingError) as error:
+    except _DAMAGE as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is truncated or damaged ({reason}); train again in a new folder") from None
     if earlier != config.hash():
