@@ -65,7 +65,7 @@ class PolicyTeam:
             sent = deliberation_bytes(state, linked, memory.kept, self.config, told)
             self.bytes_sent = self.bytes_sent + sent.numpy()
         if self._knowledge:
-            self.bytes_sent = self.bytes_sent + demand_bytes(self._knowledge, self.config).numpy()
+            self.bytes_sent = self.bytes_sent + demand_bytes(state, self._knowledge).numpy()
         if sizes.deterministic:
             choice = out.log_choice.argmax(-1)
         else:

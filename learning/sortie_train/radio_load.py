@@ -49,18 +49,19 @@ def deliberation_bytes(
     return (alive * (per_agent + per_entry * entries)).sum(dim=1)
 
 
-def demand_bytes(knowledge: DemandKnowledge, config: Config) -> Tensor:
+def demand_bytes(state: WorldState, knowledge: DemandKnowledge) -> Tensor:
     """What all agents of each team add to the beacons of one decision, where demands are relayed.
 
     Args:
+        state: the missions, torch.
         knowledge: at the decision.
-        config: for the sizes.
 
     Returns:
         [B].
     """
-    per_entry = _FLOAT_BYTES * (2 + config.task.dimensions + knowledge.need.shape[-1])
-    return per_entry * knowledge.told.known.sum((1, 2)) if knowledge.told else knowledge.sensed_s.new_zeros(())
+    per_entry = _FLOAT_BYTES * (2 + state.position.shape[2] + state.unmet.shape[2])
+    told = knowledge.told or knowledge
+    return per_entry * (told.known & state.alive[..., None]).sum((1, 2))
 
 
 def _known(tables: KeptIntents) -> Tensor:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 BEACON_BYTES = 9 + 4 * (2 + 2 + 3)
 PLENTY = ["task.duration_s=12.0", "task.arena_half_m=3.0", "team.kinds_per_agent=0", "task.supply_ratio=[1.3, 1.6]"]
 """Missions that end early, in a small arena."""
+SENSED = ["task.demand_sensing=relayed", "task.sensing_radius_m=6.0", "team.failure_probability=1.0"]
 
 
 def ignore(_: int) -> None:
@@ -129,7 +130,7 @@ def test_the_curve_averages_to_the_time_average(configured: Callable[..., Config
 
 
 @pytest.mark.parametrize("changes", [[], ["policy.exchanges=1", "policy.hops=1"], ["policy.keep_decisions=0"],
-                                     ["policy.exchanges=0"]])  # fmt: skip
+                                     ["policy.exchanges=0"], SENSED])  # fmt: skip
 def test_bytes_of_the_policy_are_those_of_the_packets_that_its_agents_send(
     configured: Callable[..., Config], fresh_policies: str, monkeypatch: pytest.MonkeyPatch, changes: list[str]
 ) -> None:
@@ -140,12 +141,14 @@ def test_bytes_of_the_policy_are_those_of_the_packets_that_its_agents_send(
     monkeypatch.setattr("sortie_train.policy_team.load_weights", lambda _path: weights_of(config))
     team = PolicyTeam(config)
     figures, states = played(config, team, 1)
+    alive_s = 0.1 * sum(state.alive.sum() for state in states[:-1])
+    assert (alive_s < 5 * 2.99) == (changes is SENSED), "some drones fail where that matters"
     from sortie_policy.checkpoint import OnnxStages
 
     stages = OnnxStages(export_stages(team.policy, config))
     runtimes = [AgentRuntime(stages, config, index) for index in range(5)]
     sent = sum(bytes_of_a_tick(runtimes, tick, state, config) for tick, state in enumerate(states[:-1]))
-    assert figures["bytes_per_agent_s"][0] == pytest.approx(sent / (5 * 3.0))
+    assert figures["bytes_per_agent_s"][0] == pytest.approx(sent / alive_s)
 
 
 def weights_of(config: Config) -> dict[str, np.ndarray]:
@@ -156,7 +159,7 @@ def weights_of(config: Config) -> dict[str, np.ndarray]:
 
 
 def bytes_of_a_tick(runtimes: list[AgentRuntime], tick: int, state: WorldState, config: Config) -> int:
-    """What all agents send in the rounds of one tick."""
+    """What all agents that are alive send in the rounds of one tick."""
     nothing = np.zeros(state.completed.shape[1], bool)
     consumers = Consumers(
         state.consumer_position[0], state.demand[0], state.unmet[0], ~nothing, state.completed[0], nothing,
@@ -167,11 +170,12 @@ def bytes_of_a_tick(runtimes: list[AgentRuntime], tick: int, state: WorldState, 
         for i in range(len(runtimes))
     ]
     gaps = np.linalg.norm(state.position[0, :, None] - state.position[0, None], axis=-1)
-    linked = (gaps <= config.comm.radius_m) & ~np.eye(len(runtimes), dtype=bool)
+    alive = state.alive[0]
+    linked = (gaps <= config.comm.radius_m) & ~np.eye(len(runtimes), dtype=bool) & alive & alive[:, None]
     packets = [runtime.start_tick(view) for runtime, view in zip(runtimes, views, strict=True)]
     total = 0
     while packets[0] is not None:
-        total += sum(packet.n_bytes for packet in packets)
+        total += sum(packet.n_bytes for packet, sends in zip(packets, alive, strict=True) if sends)
         heard = [[packets[j] for j in np.flatnonzero(row)] for row in linked]
         packets = [runtime.finish_round(each) for runtime, each in zip(runtimes, heard, strict=True)]
     return total
