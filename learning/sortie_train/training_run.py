@@ -75,8 +75,14 @@ class TrainingRun:
         torch.set_num_threads(1)
         torch.manual_seed(config.seed)
         self.config, self.out, self.workers = config, out, Workers()
-        for index in range(len(config.train.scenarios)):
-            refuse_slow_radio(self._scenario(index))
+        scenarios = [self._scenario(index) for index in range(len(config.train.scenarios))]
+        if config.comm.radius_m not in {each.comm.radius_m for each in scenarios}:
+            raise UserError(
+                f"train.scenarios: all change comm.radius_m={config.comm.radius_m:g}; add {{}} to them to train on "
+                "the configuration as it stands"
+            )
+        for each in scenarios:
+            refuse_slow_radio(each)
         self.policy = make_policy(config).to(self.workers.device)
         self.modules = {"policy": self.policy} | {
             name: module.to(self.workers.device) for name, module in self.helpers().items()

@@ -22,7 +22,8 @@ from sortie_sim.point_world import PointWorld
 from sortie_train.policy_team import PolicyTeam
 
 YAML = Path(__file__).parents[2] / "configs" / "delivery.yaml"
-SMALL = ["policy.hidden=8", "policy.mlp_width=16", "policy.key_dim=8", "task.arena_half_m=3.0", "comm.radius_m=2.5"]
+SMALL = ["policy.hidden=8", "policy.mlp_width=16", "policy.key_dim=8", "task.arena_half_m=3.0", "comm.radius_m=2.5",
+         "train.scenarios=[{}]"]  # fmt: skip
 EVENTS = ["team.sudden_loss_share=0.25", "team.sudden_loss_s=[1.2, 1.2]", "task.duration_s=4.0"]
 N = 8
 

@@ -19,6 +19,7 @@ from sortie_interfaces.msg import WorldStatus
 from sortie_bringup.fleet import MANAGER, fleet
 from sortie_bringup.processes import command_line
 from sortie_core.config import load_config
+from sortie_core.packets import deliberation_rounds
 from sortie_nodes import qos
 
 if TYPE_CHECKING:
@@ -55,8 +56,9 @@ def test_lockstep_flies_the_same_mission_again_however_the_agents_are_hosted(mis
     assert summary["delivered_fraction"] > 0.1
     assert summary["mission_time_s"] == pytest.approx(8.0)
     assert summary["contraction_rate"] == 0.25
-    # One round at every tick, and 2 K + 1 more at every fifth.
-    assert summary["messages_sent"] == 4 * (80 + 16 * 5)
+    policy = load_config(one.folder / "config.yaml").policy
+    # One round at every tick, and those of the deliberation at every fifth.
+    assert summary["messages_sent"] == 4 * (80 + 16 * deliberation_rounds(policy.hops, policy.exchanges))
     assert 0 < summary["messages_lost"] < summary["messages_delivered"]
     assert summary["agent_tick_ms"]["p50"] < summary["agent_tick_ms"]["p99"]
     assert (one.folder / "mission.png").stat().st_size > 10_000

@@ -152,3 +152,10 @@ def test_training_layouts_never_are_those_of_the_evaluation(config: Config) -> N
     with pytest.raises(UserError, match="seed: 300000 would train on layouts of the evaluation"):
         Trainer(config.override(["seed=300000"]), Path("run"), resume=False)
     assert not Path("run").exists(), "nothing is taken where nothing was begun"
+
+
+def test_a_configuration_that_none_of_its_scenarios_flies_is_refused(config: Config) -> None:
+    elsewhere = "train.scenarios=[{comm.radius_m: 5.0}]"
+    with pytest.raises(UserError, match=r"train.scenarios: all change comm.radius_m=2\.5"):
+        train(config.override([elsewhere, "comm.radius_m=2.5"]), Path("run"))
+    assert not Path("run").exists()
