@@ -257,7 +257,8 @@ class LGTCPolicy(TeamPolicy):
 
     def contraction_rate(self) -> float:
         """See `TeamPolicy`."""
-        return contraction.contraction_rate(self.cell).item() if isinstance(self.cell, LGTCCell) else math.nan
+        cell = getattr(self, "cell", None)
+        return contraction.contraction_rate(cell).item() if isinstance(cell, LGTCCell) else math.nan
 
 
 def _attended(attention: Tensor, embedding: Tensor) -> Tensor:

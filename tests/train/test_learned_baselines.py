@@ -21,6 +21,7 @@ from sortie_train.losses import log_probability
 from sortie_train.play import fly
 from sortie_train.policy_team import PolicyTeam
 from sortie_train.rollout import replay
+from sortie_train.sweep import plan_trainings
 from sortie_train.team_networks import CentralCritic, QMixer
 from sortie_train.train import train, trainer_of
 from sortie_train.wrapped_policy import EpsilonGreedy
@@ -95,6 +96,17 @@ def test_what_the_command_trains_can_be_flown_in_teams_of_any_size(method: str) 
     larger = config.changed({"policy.checkpoint": str(path), "team.n_agents": 9, "world.backend": "point"}, "test")
     figures = fly(larger, partial(PolicyTeam, larger), lambda _: None)
     assert (figures["delivered_fraction"] >= 0).all()
+
+
+@pytest.mark.parametrize("file", ["main", "questions"])
+def test_whatever_a_sweep_trains_can_be_trained(file: str) -> None:
+    """One update of each; with guidance, layouts would have to be solved first."""
+    config = load_config(SHIPPED.parent / "evaluate" / f"{file}.yaml", [*SMALL, "evaluation.train_seeds=[1]"])
+    for training in plan_trainings(config, Path("sweep")):
+        small = training.config.changed({"reward.guidance": 0.0, "expert.bank_layouts": 4}, training.name)
+        figures = trainer_of(small)(small, training.folder, False).update()
+        strange = [name for name, value in figures.items() if not np.isfinite(value)]
+        assert set(strange) <= {"policy/contraction_rate"}, training.name
 
 
 @pytest.mark.parametrize("method", METHODS)
