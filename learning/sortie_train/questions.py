@@ -69,6 +69,8 @@ class Claim(Section):
             raise ValueError(f"claims: {self.figure} decides {self.says!r}, but neither least nor most bounds it")
         if self.over and self.minus:
             raise ValueError(f"claims: {self.says!r} has both over and minus; leave one out")
+        if self.figure in AFTER_EVENTS and (self.over or self.minus):
+            raise ValueError(f"claims: {self.figure} is of all missions together; leave over and minus out")
         return self
 
 

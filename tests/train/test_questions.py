@@ -87,6 +87,7 @@ def test_only_the_questions_asked_for_are_flown(asking: Callable[..., Config]) -
         ({"cases": {"late": {"comm.latency_steps": 9}}}, ["comm.latency_steps=9", "sortie sim"]),
         ({"claims": [{"says": "so", "figure": "agreement"}]}, ["neither least nor most"]),
         ({"claims": [{"says": "so", "figure": CURVE, "least": 0}]}, ["figures", CURVE]),
+        ({"claims": [{"says": "so", "figure": "settling_steps", "most": 1, "over": {"value": 5}}]}, ["over and minus"]),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else None,
 )
