@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from sortie_core.config import UserError
 from sortie_train.play import fly
 from sortie_train.processes import follow_parent, kill, one_thread_each
 from sortie_train.results import keep, recall, result_path
@@ -36,11 +37,11 @@ def fly_all(flights: list[Flight], out: Path, jobs: int, console: Console) -> di
     missing = [flight for flight in flights if not paths[flight].exists()]
     if len(missing) < len(flights):
         console.print(f"{len(flights) - len(missing)} of {len(flights)} flights are taken over from {out}")
-    _fly(missing, out, jobs, console)
+    _fly({flight: paths[flight] for flight in missing}, jobs, console)
     return {flight: recall(path) for flight, path in paths.items()}
 
 
-def _fly(flights: list[Flight], out: Path, jobs: int, console: Console) -> None:
+def _fly(flights: dict[Flight, Path], jobs: int, console: Console) -> None:
     columns = (
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
@@ -48,26 +49,27 @@ def _fly(flights: list[Flight], out: Path, jobs: int, console: Console) -> None:
         bar = progress.add_task("", total=sum(map(_effort, flights)))
         if jobs == 1 or len(flights) < 2:
             torch.set_num_threads(1)
-            for flight in flights:
+            for flight, path in flights.items():
 
                 def advance(count: int, flight: Flight = flight) -> None:
                     progress.advance(bar, count / flight.config.evaluation.n_layouts * _effort(flight))
 
                 progress.update(bar, description=flight.name)
-                _fly_one(flight, out, advance)
+                fly_one(flight, path, advance)
         else:
-            for done, flight in enumerate(_fly_beside_each_other(flights, out, jobs), start=1):
+            for done, flight in enumerate(_fly_beside_each_other(flights, jobs), start=1):
                 progress.update(bar, description=f"{done} of {len(flights)} flights", advance=_effort(flight))
 
 
-def _fly_beside_each_other(flights: list[Flight], out: Path, jobs: int) -> Iterator[Flight]:
+def _fly_beside_each_other(flights: dict[Flight, Path], jobs: int) -> Iterator[Flight]:
     """Flights as they end."""
     one_thread_each()
     spawning = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(jobs, len(flights)), spawning, initializer=_begin_worker) as pool:
         # The longest first, so that none of them is left alone at the end.
         flown = {
-            pool.submit(_fly_one, flight, out, _ignore): flight for flight in sorted(flights, key=_effort, reverse=True)
+            pool.submit(fly_one, flight, flights[flight], _ignore): flight
+            for flight in sorted(flights, key=_effort, reverse=True)
         }
         try:
             for future in as_completed(flown):
@@ -85,8 +87,15 @@ def _begin_worker() -> None:
     torch.set_num_threads(1)
 
 
-def _fly_one(flight: Flight, out: Path, advance: Callable[[int], None]) -> None:
-    keep(result_path(out, flight), fly(flight.config, flight.make_team, advance))
+def fly_one(flight: Flight, path: Path, advance: Callable[[int], None]) -> None:
+    """Fly, and keep the figures under the name that the evaluation began with.
+
+    Raises:
+        UserError: that is no longer what would be flown.
+    """
+    if result_path(path.parent.parent, flight) != path:
+        raise UserError(f"{flight.name}: its checkpoint, or the program, has changed meanwhile; go on with --resume")
+    keep(path, fly(flight.config, flight.make_team, advance))
 
 
 def _ignore(_: int) -> None:

@@ -17,6 +17,7 @@ import pytest
 from sortie_core.config import Config, UserError, content_hash, load_config
 from sortie_policy.checkpoint import load_metadata
 from sortie_train.evaluate import evaluate, fly_policy
+from sortie_train.flight_pool import fly_one
 from sortie_train.flights import plan
 from sortie_train.results import result_path
 
@@ -234,6 +235,16 @@ def test_a_checkpoint_trained_anew_is_flown_anew(compared: Callable[..., Config]
     new = {path.name for path in (tmp_path / "run" / "results").iterdir()} - kept.keys()
     assert [name.rpartition("-")[0] for name in new] == ["scarce-3-lgtc-1"]
     assert again == first, "the figures are those of the same weights"
+
+
+def test_a_checkpoint_trained_anew_while_an_evaluation_runs_is_not_flown_under_the_old_name(
+    compared: Callable[..., Config], tmp_path: Path
+) -> None:
+    (flight,) = plan(compared("evaluation.methods=[greedy]", "evaluation.suites={scarce: {team.n_agents: 3}}"))
+    stale = result_path(tmp_path, flight).with_name("scarce-3-greedy-0123456789ab.npz")
+    with pytest.raises(UserError, match="scarce-3-greedy: its checkpoint, or the program, has changed meanwhile"):
+        fly_one(flight, stale, ignore)
+    assert not stale.exists()
 
 
 def test_the_short_way_is_one_policy_against_the_references(
