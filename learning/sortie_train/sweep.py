@@ -109,6 +109,8 @@ def evaluation_overrides(config: Config, out: Path) -> list[str]:
         overrides.append(f"evaluation.methods=[{', '.join([*evaluation.learned, *references])}]")
     if not evaluation.train_seeds:
         overrides.append(f"evaluation.train_seeds=[{config.seed}]")
+    if evaluation.ask:
+        overrides.append("evaluation.ask=[]")
     return overrides
 
 

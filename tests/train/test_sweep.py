@@ -114,6 +114,7 @@ def test_trainings_come_seed_by_seed_and_do_not_depend_on_the_rest_of_the_table(
     assert evaluation_overrides(fewer, Path("out")) == [
         "evaluation.checkpoints=out/{method}-{seed}/policy.ckpt", "evaluation.methods=[lgtc, greedy]"
     ]  # fmt: skip
+    assert evaluation_overrides(fewer.override(["evaluation.ask=[radius]"]), Path("out"))[-1] == "evaluation.ask=[]"
 
 
 def test_what_cannot_be_trained_is_refused_in_one_line(tiny: Callable[..., Config], tmp_path: Path) -> None:
