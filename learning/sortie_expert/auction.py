@@ -1,4 +1,4 @@
-"""A centralised auction: the teacher of training, and a reference that plans for time where the expert does not."""
+"""A centralised auction: a reference, a teacher of training, and what the local search begins from."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def auction(state: WorldState, config: Config) -> Array:
 
     Args:
         state: the missions.
-        config: for the service radius and world.max_speed_mps.
+        config: for the task and world.max_speed_mps.
 
     Returns:
         [B, N] int, the consumer; M for agents that nobody needs.

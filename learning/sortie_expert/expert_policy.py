@@ -1,4 +1,4 @@
-"""The centralised reference: the assignment of the whole team, solved again whenever something happened."""
+"""The centralised reference that is blind to time: the quadratic assignment, solved again when something happened."""
 
 from __future__ import annotations
 

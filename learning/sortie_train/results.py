@@ -119,13 +119,21 @@ def _trained(checkpoint: Path, _written_ns: int) -> tuple[str, str]:
 
 @cache
 def _program(module: str) -> str:
-    """A hash of what a module or package does; comments and layout do not count."""
+    """A hash of what a module or package does; comments, docstrings and layout do not count."""
     found = importlib.import_module(module)
     paths = [Path(folder) for folder in getattr(found, "__path__", [])] or [Path(found.__file__ or "")]
     files = sorted(file for path in paths for file in (path.rglob("*.py") if path.is_dir() else [path]))
-    return hashlib.sha256(b"\n".join(map(_meaning, files))).hexdigest()
+    return hashlib.sha256(b"\n".join(map(meaning, files))).hexdigest()
 
 
-def _meaning(file: Path) -> bytes:
+def meaning(file: Path) -> bytes:
+    """What a file does, in a form that comments, docstrings and layout do not change."""
     content = file.read_bytes()
-    return ast.dump(ast.parse(content)).encode() if file.suffix == ".py" else content
+    if file.suffix != ".py":
+        return content
+    program = ast.parse(content)
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(program):
+        if isinstance(node, documented) and ast.get_docstring(node) is not None:
+            del node.body[0]
+    return ast.dump(program).encode()

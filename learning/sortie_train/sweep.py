@@ -219,6 +219,7 @@ def _training_config(config: Config, method: str, seed: int) -> Config:
         "evaluation.ask": [],
         "evaluation.n_agents": [],
         "evaluation.methods": [method],
+        "evaluation.most_agents": {},
         "evaluation.learned": {method: {}},
         "evaluation.train_seeds": [],
         "evaluation.checkpoints": "policy.ckpt",

@@ -1,1 +1,1 @@
-"""sortie_core."""
+"""The rules that worlds, policies, references and nodes share."""

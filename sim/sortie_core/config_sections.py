@@ -185,7 +185,7 @@ class Expert(Section):
 
 
 class Train(Section):
-    """Independent PPO."""
+    """Training."""
 
     algorithm: Literal["ippo", "mappo", "momappo", "vdn", "qmix"]
     total_steps: Count

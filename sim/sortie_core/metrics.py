@@ -114,8 +114,7 @@ class MissionMetrics:
         """The figures so far, by name, [B] each.
 
         delivered_fraction; deliverable_fraction, the most that the stock allows at the start, or where demands
-        changed since, then; delivered_auc; time_to_90_s, nan if
-        not reached; collisions, events of pairs;
+        changed since, then; delivered_auc; time_to_90_s, nan if not reached; collisions, events of pairs;
         collisions_per_agent_minute; min_separation_m, infinite for one drone; energy_proxy, m^2/s^3; elapsed_s.
         """
         xp = array_namespace(self._share)

@@ -11,8 +11,10 @@ deliberation follow (K = policy.hops, E = policy.exchanges, at least 1 of them),
                   each known one: consumer, tick sensed, position,
                   need                                              + (2 + D + R) each
     1 .. K        tap k-1 of the feature filter                     F
-    K+1 .. K+E    attention Xi, then each kept intention: sender,   M + 1
-                  age, position, stock, intent                      + (2 + D + R + M) each
+    K+1 .. K+E    attention Xi                                      M + 1
+                  with policy.exchanges: position, stock, then each + D + R
+                  kept intention: sender, age, position, stock,
+                  intent                                            + (2 + D + R + M) each
                   the last of these begins with input u and state x + F + F
     K+E+1 ..      taps of u and x, up to tap K-1                    F + F
     2K+E-1

@@ -19,7 +19,7 @@ from sortie_policy.checkpoint import load_metadata
 from sortie_train.evaluate import evaluate, fly_policy
 from sortie_train.flight_pool import fly_one
 from sortie_train.flights import plan
-from sortie_train.results import result_path
+from sortie_train.results import meaning, result_path
 
 if TYPE_CHECKING:
     import subprocess
@@ -215,6 +215,18 @@ def test_figures_of_another_evaluation_are_never_taken_for_this_ones(
     assert swapped == same, "the order is none of a flight's business"
     fewer = paths("evaluation.methods=[greedy, lgtc]")
     assert fewer.items() <= same.items()
+
+
+def test_what_a_program_says_of_itself_is_not_what_it_does(tmp_path: Path) -> None:
+    versions = {
+        "plain": "def f(x):\n    return x + 1\n",
+        "told": '"""A file."""\n\n\ndef f(x):  # adds\n    """One more."""\n    return (x + 1)\n',
+        "other": "def f(x):\n    return x + 2\n",
+    }
+    for name, text in versions.items():
+        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+    plain, told, other = (meaning(tmp_path / f"{name}.py") for name in versions)
+    assert plain == told != other
 
 
 def test_a_checkpoint_trained_anew_is_flown_anew(compared: Callable[..., Config], tmp_path: Path) -> None:
