@@ -290,9 +290,13 @@ def test_the_shipped_questions_can_be_flown_and_their_claims_be_decided(monkeypa
     monkeypatch.setattr("sortie_train.questions.content_key", lambda flight: str(id(flight)))
     monkeypatch.setattr("sortie_train.flights.Flight.make_team", lambda _: None)
     monkeypatch.setattr("sortie_train.answers.load_metadata", lambda _: {"contraction_rate": 0.5})
-    config = load_config(PROJECT / "configs" / "evaluate" / "questions.yaml")
+    path = PROJECT / "configs" / "evaluate" / "questions.yaml"
+    config = load_config(path, ["evaluation.ask=[]"])
     questions = ask(config)
     assert {each.name for each in questions} == set(config.evaluation.questions)
+    # What is asked by default, the shipped checkpoints can answer.
+    by_default = {method for each in ask(load_config(path)) for method in each.question.flown}
+    assert by_default & set(config.evaluation.learned) == {"lgtc"}
     for asked in questions:
         for flight in (flight for flights in asked.flights.values() for flight in flights):
             refuse_slow_radio(flight.config)
