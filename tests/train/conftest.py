@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +42,10 @@ def start_sortie(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]
     def start(*arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "sortie_cli.main", *arguments]
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        processes.append(subprocess.Popen(command, cwd=tmp_path, text=True, start_new_session=True, **streams))
+        # A shell's background jobs, which the tests may be, ignore interrupts, and so would what they start.
+        heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        process = subprocess.Popen(command, cwd=tmp_path, text=True, start_new_session=True, preexec_fn=heed, **streams)
+        processes.append(process)
         return processes[-1]
 
     yield start

@@ -181,7 +181,7 @@ def test_a_killed_evaluation_goes_on_where_it_was(
 def test_an_interrupt_ends_the_workers_too_and_says_nothing(
     compared: Callable[..., Config], start_sortie: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    (tmp_path / "config.yaml").write_text(compared("evaluation.n_layouts=3000").to_yaml(), encoding="utf-8")
+    (tmp_path / "config.yaml").write_text(compared("evaluation.n_layouts=400").to_yaml(), encoding="utf-8")
     process = start_sortie("evaluate", "config.yaml", "--out", "run", "--jobs", "2")
     results, deadline = tmp_path / "run" / "results", time.monotonic() + 240
     while not list(results.glob("*.npz")):
