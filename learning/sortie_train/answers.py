@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sortie_core.config import UserError
 from sortie_policy.checkpoint import load_metadata
 from sortie_train.after_events import AFTER_EVENTS
 from sortie_train.intervals import Bootstrap
-from sortie_train.questions import CONTRACTION, METHOD, OVER_TIME, Asked, Point
+from sortie_train.questions import CONTRACTION, OVER_TIME, Asked, Point
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,7 +122,9 @@ class Answer:
     def _verdict(self, claim: Claim) -> Verdict:
         if claim.figure is None:
             return Verdict(claim, {}, None, clear=True)
-        measured = {self.label(point): self._compared(point, claim) for point in self._claimed(claim)}
+        measured = {
+            self.label(point): self._compared(point, against, claim) for point, against in self.asked.claimed(claim)
+        }
         low = -np.inf if claim.least is None else claim.least
         high = np.inf if claim.most is None else claim.most
         holds = [low <= each.mean <= high for each in measured.values()]
@@ -131,43 +132,14 @@ class Answer:
         missed = [each.high < low or each.low > high for each in measured.values()]
         return Verdict(claim, measured, all(holds), clear=all(clear) if all(holds) else any(missed))
 
-    def _claimed(self, claim: Claim) -> list[Point]:
-        values = [self._index(value) for value in claim.values] or list(range(len(self.question.values)))
-        sizes = claim.n_agents or self.asked.sizes
-        case = claim.case or next(iter(self.question.cases))
-        points = [
-            Point(case, index, n_agents, claim.of or self._method(index)) for index in values for n_agents in sizes
-        ]
-        found = [point for point in points if point in self.asked.flights]
-        if not found:
-            raise UserError(f"evaluation.questions.{self.asked.name}: nothing is flown for the claim {claim.says!r}")
-        return found
-
-    def _method(self, index: int) -> str:
-        return self.question.flown[index if self.question.vary == METHOD else 0]
-
-    def _index(self, value: Any) -> int:
-        if value not in self.question.values:
-            raise UserError(f"evaluation.questions.{self.asked.name}: {value} in claims is none of its values")
-        return self.question.values.index(value)
-
-    def _compared(self, point: Point, claim: Claim) -> Estimate:
-        figure, other = str(claim.figure), claim.over or claim.minus
-        if not other:
+    def _compared(self, point: Point, against: Point | None, claim: Claim) -> Estimate:
+        figure = str(claim.figure)
+        if against is None:
             return self.estimate(point, figure)
-        against = self._moved(point, other)
         own, its = (self._table(each, figure) for each in (point, against))
         if claim.minus:
             return Estimate(float((own - its).mean()), *map(float, self.bootstrap.interval(own - its)))
         return Estimate(float(own.mean() / its.mean()), *map(float, self.bootstrap.ratio_interval(own, its)))
-
-    def _moved(self, point: Point, where: dict[Any, Any]) -> Point:
-        index = self._index(where["value"]) if "value" in where else point.value
-        method = where.get("method", self._method(index) if self.question.vary == METHOD else point.method)
-        moved = Point(where.get("case", point.case), index, point.n_agents, method)
-        if moved not in self.asked.flights:
-            raise UserError(f"evaluation.questions.{self.asked.name}: nothing is flown for {where} of its claims")
-        return moved
 
     def label(self, point: Point) -> str:
         """Value, case and team size, as far as the question has several."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from sortie_core.action import team_command
 from sortie_core.beacons import Beacons
-from sortie_core.comm_graph import adjacency, squared_distances, support
+from sortie_core.comm_graph import adjacency, squared_distances
 from sortie_core.delivery import finished, serving
 from sortie_core.metrics import MissionMetrics
 from sortie_core.packets import Packet
@@ -159,4 +159,4 @@ def _step_one(world: MissionWorld, velocity_command: np.ndarray) -> StepResult:
     squared = squared_distances(after.position, after.present)
     linked = adjacency(after.position, after.alive, config.comm.radius_m, squared)
     terms = reward_terms(before, after, served, squared, config)
-    return StepResult(after, terms, *finished(after, config), squared, linked, support(linked))
+    return StepResult(after, terms, *finished(after, config), squared, linked)

@@ -150,6 +150,41 @@ class Asked:
         """The team sizes."""
         return list(dict.fromkeys(point.n_agents for point in self.flights))
 
+    def claimed(self, claim: Claim) -> list[tuple[Point, Point | None]]:
+        """The points that a claim is about, each with the one its figure is held against.
+
+        Raises:
+            UserError: it is about what is not flown.
+        """
+        values = [self._index(value) for value in claim.values] or list(range(len(self.question.values)))
+        case = claim.case or next(iter(self.question.cases))
+        points = [
+            Point(case, index, n_agents, claim.of or self._method(index))
+            for index in values
+            for n_agents in claim.n_agents or self.sizes
+        ]
+        found = [point for point in points if point in self.flights]
+        if not found:
+            raise UserError(f"evaluation.questions.{self.name}: nothing is flown for the claim {claim.says!r}")
+        other = claim.over or claim.minus
+        return [(point, self._moved(point, other) if other else None) for point in found]
+
+    def _method(self, index: int) -> str:
+        return self.question.flown[index if self.question.vary == METHOD else 0]
+
+    def _index(self, value: Any) -> int:
+        if value not in self.question.values:
+            raise UserError(f"evaluation.questions.{self.name}: {value} in claims is none of its values")
+        return self.question.values.index(value)
+
+    def _moved(self, point: Point, where: dict[Any, Any]) -> Point:
+        index = self._index(where["value"]) if "value" in where else point.value
+        method = where.get("method", self._method(index) if self.question.vary == METHOD else point.method)
+        moved = Point(where.get("case", point.case), index, point.n_agents, method)
+        if moved not in self.flights:
+            raise UserError(f"evaluation.questions.{self.name}: nothing is flown for {where} of its claims")
+        return moved
+
 
 def ask(config: Config) -> list[Asked]:
     """The questions of `evaluation.questions` that `evaluation.ask` names, or all; points that are alike share flights.
@@ -164,10 +199,14 @@ def ask(config: Config) -> list[Asked]:
     questions = {name: _parsed(name, evaluation.questions[name]) for name in names}
     known = sources(config, [method for question in questions.values() for method in question.flown])
     same: dict[str, Flight] = {}
-    return [
+    asked = [
         Asked(name, question, dict(_points(name, question, config, known, same)), config)
         for name, question in questions.items()
     ]
+    for each in asked:
+        for claim in each.question.claims:
+            each.claimed(claim)  # refuses what is not flown, before anything flies
+    return asked
 
 
 def _parsed(name: str, data: dict[str, Any]) -> Question:

@@ -232,16 +232,9 @@ class TrainingRun:
         config = self._scenario(index)
         bank = sample_training_layout(config, _layout_seeds(config))
         nowhere = np.full(bank.stock.shape[:2], bank.demand.shape[1])
-        assignment = self._solved(bank, config) if config.reward.guidance else nowhere
+        assignment = self.workers.once(lambda: _solved(bank, config)) if config.reward.guidance else nowhere
         seed = np.random.SeedSequence([self.config.seed, index, self.workers.rank]).generate_state(1)[0]
         return Collector(config, bank, assignment, int(seed), str(self.workers.device))
-
-    def _solved(self, bank: WorldState, config: Config) -> np.ndarray:
-        with Progress("expert", *Progress.get_default_columns(), console=Console(stderr=True)) as progress:
-            bar = progress.add_task("solving layouts ahead", total=None)
-            return solve_bank(
-                bank, config, progress=lambda done, total: progress.update(bar, completed=done, total=total)
-            )
 
     # Saving.
 
@@ -292,6 +285,12 @@ class TrainingRun:
 def mean_figures(figures: list[dict[str, float]]) -> dict[str, float]:
     """The mean of each figure."""
     return {name: sum(each[name] for each in figures) / len(figures) for name in figures[0]}
+
+
+def _solved(bank: WorldState, config: Config) -> np.ndarray:
+    with Progress("expert", *Progress.get_default_columns(), console=Console(stderr=True)) as progress:
+        bar = progress.add_task("solving layouts ahead", total=None)
+        return solve_bank(bank, config, progress=lambda done, total: progress.update(bar, completed=done, total=total))
 
 
 def _layout_seeds(config: Config) -> range:

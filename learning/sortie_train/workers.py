@@ -6,7 +6,8 @@ Each process steps its share of the environments, and gradients are averaged, so
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -15,7 +16,11 @@ from torch import Tensor
 from sortie_core.config import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+_Made = TypeVar("_Made")
+_PATIENCE = timedelta(days=1)
+"""The others wait so long for what one does alone, such as solving layouts ahead."""
 
 
 class Workers:
@@ -33,7 +38,7 @@ class Workers:
         local = int(os.environ.get("LOCAL_RANK", "0"))
         self.device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
         if self.count > 1 and not dist.is_initialized():
-            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo", timeout=_PATIENCE)
 
     @property
     def leads(self) -> bool:
@@ -70,6 +75,14 @@ class Workers:
         values = torch.tensor(list(figures.values()), dtype=torch.float64, device=self.device)
         dist.all_reduce(values)
         return dict(zip(figures, (values / self.count).tolist(), strict=True))
+
+    def once(self, make: Callable[[], _Made]) -> _Made:
+        """What the process that leads makes, in all of them."""
+        if self.count == 1:
+            return make()
+        made: list[Any] = [make() if self.leads else None]
+        dist.broadcast_object_list(made, device=self.device)
+        return made[0]
 
     def gather(self, value: Any) -> list[Any]:
         """The value of every process, by rank, in the one that leads; an empty list in the others."""

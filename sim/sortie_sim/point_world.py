@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from sortie_core.comm_graph import adjacency, squared_distances, support
+from sortie_core.comm_graph import adjacency, squared_distances
 from sortie_core.delivery import check_conservation, deliver, finished
 from sortie_core.dynamics import follow_velocity
 from sortie_core.layout import sample_layout, sample_training_layout
@@ -37,7 +37,6 @@ class StepResult:
         truncated: [B] bool, the time is up.
         squared_m2: [B, N, N] m^2, squared distances of pairs after the step.
         adjacency: [B, N, N] bool, who hears whom after the step.
-        support: [B, N, N] float32, the graph filters' support.
     """
 
     state: WorldState
@@ -46,7 +45,6 @@ class StepResult:
     truncated: Array
     squared_m2: Array
     adjacency: Array
-    support: Array
 
     @property
     def reward(self) -> Array:
@@ -119,12 +117,11 @@ class PointWorld:
         self._state = _exchanged(self.state, mask, fresh)
         return self._state
 
-    def graph(self) -> tuple[Array, Array, Array]:
-        """Squared distances, adjacency and support, [B, N, N] each, of the state as it is."""
+    def graph(self) -> tuple[Array, Array]:
+        """Squared distances and adjacency, [B, N, N] each, of the state as it is."""
         state = self.state
         squared = squared_distances(state.position, state.present)
-        linked = adjacency(state.position, state.alive, self.config.comm.radius_m, squared)
-        return squared, linked, support(linked)
+        return squared, adjacency(state.position, state.alive, self.config.comm.radius_m, squared)
 
     def step(self, velocity_command: Array, assignment: Array | None = None) -> StepResult:
         """Advance by world.dt_s; missions that are over go on until they are begun anew.
@@ -141,9 +138,9 @@ class PointWorld:
         if self._check and self._initial is not None:
             check_conservation(self._initial, after)
         self._state = after
-        squared, linked, weights = self.graph()
+        squared, linked = self.graph()
         terms = reward_terms(before, after, served, squared, self.config, assignment)
-        return StepResult(after, terms, *finished(after, self.config), squared, linked, weights)
+        return StepResult(after, terms, *finished(after, self.config), squared, linked)
 
     def _own(self, array: Array) -> Array:
         """The array in this world's namespace, device and memory order."""

@@ -25,7 +25,7 @@ _LAYOUTS = 256
 def run(seconds: float, n_envs: int = 4096, n_agents: int = 10, config: Config | None = None) -> dict[str, float]:
     """Environment steps per second of the point world with torch on one thread.
 
-    One step includes motion, collisions, radio graph and its support, delivery, every reward term, observation, and the
+    One step includes motion, collisions, radio graph, delivery, every reward term, observation, and the
     exchange of finished missions for new ones. Environments are stepped in blocks.
 
     Args:

@@ -68,7 +68,7 @@ def test_states_stay_in_the_fast_memory_order():
     world = PointWorld(EVENTFUL)
     state = world.reset(range(6))
     result = world.step(heading(state, EVENTFUL), torch.zeros(6, 8, dtype=torch.int64))
-    fields = vars(result.state) | {"adjacency": result.adjacency, "support": result.support}
+    fields = vars(result.state) | {"adjacency": result.adjacency}
     for name, tensor in fields.items():
         assert tensor.movedim(0, -1).is_contiguous(), name
 

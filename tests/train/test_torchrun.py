@@ -15,7 +15,7 @@ CONFIG = Path(__file__).parents[2] / "configs" / "delivery.yaml"
 TINY = [
     "train.n_envs=8", "train.decisions_per_rollout=4", "train.total_steps=480", "train.minibatches=2",
     "train.epochs=1", "train.imitation_updates=1", "train.scenarios=[{team.n_agents: 3}, {team.n_agents: 4}]",
-    "train.checkpoint_every=1", "task.duration_s=4.0", "reward.guidance=0", "expert.bank_layouts=8",
+    "train.checkpoint_every=1", "task.duration_s=4.0", "reward.guidance=0.2", "expert.bank_layouts=8",
     "evaluation.n_layouts=1", "policy.mlp_width=16", "evaluation.methods=[lgtc]",
 ]  # fmt: skip
 
@@ -33,6 +33,7 @@ def test_two_processes_train_one_policy_and_go_on(tmp_path: Path) -> None:
     done = torchrun(out)
     assert done.returncode == 0, done.stderr[-2000:]
     assert load_metadata(out / "policy.ckpt")["updates"] == 3
+    assert done.stderr.count("solving layouts ahead") == 2, "one process solves the layouts of each scenario"
     state = torch.load(out / "train_state.pt", weights_only=False)
     assert len(state["workers"]) == 2
     here, there = (each["collectors"][0]["world"]["position"] for each in state["workers"])
