@@ -9,6 +9,8 @@ import numpy as np
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sortie_train.intervals import Bootstrap
     from sortie_train.play import Figures
 
@@ -181,21 +183,43 @@ def _cell(row: dict[str, Any], key: str, digits: int) -> str:
 
 
 def as_markdown(rows: list[dict[str, Any]]) -> str:
-    """All of an evaluation in one table to be shown elsewhere: delivered share / its time average, by method.
+    """An evaluation in two tables to be shown elsewhere, a row per method and a column per suite and team size.
+
+    The first has the delivered share / its time average, and the standard deviation of the latter over training seeds;
+    the second the paired lead of the first trained method over the others in time average, where there is one.
 
     Args:
         rows: of `Contest.rows`, in their order.
     """
-    by_place = {(row["method"], row["suite"], row["n_agents"]): row for row in rows}
+    subject = next((row["method"] for row in rows if row["n_train_seeds"]), None)
+    shares = f"Delivered share / its time average (± standard deviation over training seeds).\n\n{_grid(rows, _shares)}"
+    if subject is None:
+        return shares
+    key = f"{subject}_minus_this_{HEADLINE}"
+
+    def lead(row: dict[str, Any]) -> str:
+        low, high = row[_interval_key(key)]
+        return f"{_short(row[key], '+')} [{_short(low)}, {_short(high)}]"
+
+    title = f"{subject} minus this in time average, paired [95 % interval]."
+    return f"{shares}\n{title}\n\n{_grid([row for row in rows if key in row], lead)}"
+
+
+def _grid(rows: list[dict[str, Any]], cell: Callable[[dict[str, Any]], str]) -> str:
+    cells = {(row["method"], row["suite"], row["n_agents"]): cell(row) for row in rows}
     seeds = {row["method"]: row["n_train_seeds"] for row in rows}
     contests = list(dict.fromkeys((row["suite"], row["n_agents"]) for row in rows))
     lines = [["method", "seeds", *(f"{suite}, {n_agents} drones" for suite, n_agents in contests)]]
     lines.append(["---"] * len(lines[0]))
     for method, count in seeds.items():
-        found = [by_place.get((method, *contest)) for contest in contests]
-        lines.append([method, str(count or ""), *("" if row is None else _shares(row) for row in found)])
+        lines.append([method, str(count or ""), *(cells.get((method, *contest), "") for contest in contests)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _shares(row: dict[str, Any]) -> str:
-    return " / ".join(f"{row[key]:.3f}".removeprefix("0") for key in ("delivered_mean", "delivered_auc_mean"))
+    both = " / ".join(_short(row[key]) for key in ("delivered_mean", "delivered_auc_mean"))
+    return both if row["std_over_seeds"] is None else f"{both} ± {_short(row['std_over_seeds'])}"
+
+
+def _short(share: float, sign: str = "") -> str:
+    return f"{share:{sign}.3f}".replace("0.", ".", 1)

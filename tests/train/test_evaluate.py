@@ -79,13 +79,33 @@ def test_the_rows_keep_what_was_promised_and_can_be_computed_again_from_the_sing
         assert row.keys() >= CONTRACT
         assert (row["n_layouts"], row["backend"]) == (LAYOUTS, "point")
         check_row(row, missions)
-    head, _, *lines = (tmp_path / "run" / "table.md").read_text(encoding="utf-8").splitlines()
-    assert head == "| method | seeds | scarce, 3 drones | scarce, 4 drones | open, 5 drones |"
-    assert [line.split(" | ")[0].removeprefix("| ") for line in lines] == methods
-    (last,) = [row for row in table if (row["suite"], row["method"]) == ("open", "lgtc")]
-    shown = (f"{last[key]:.3f}".removeprefix("0") for key in ("delivered_mean", "delivered_auc_mean"))
-    assert lines[0].startswith("| lgtc | 2 | ")
-    assert lines[0].endswith(f" | {' / '.join(shown)} |")
+    check_markdown((tmp_path / "run" / "table.md").read_text(encoding="utf-8"), table, methods)
+
+
+def check_markdown(text: str, table: list[dict[str, Any]], methods: list[str]) -> None:
+    """The tables to be shown elsewhere against the rows."""
+
+    def short(share: float, sign: str = "") -> str:
+        return f"{share:{sign}.3f}".replace("0.", ".")
+
+    shares, leads = (
+        [line.strip("| ").split(" | ") for line in part.splitlines() if line.startswith("|")]
+        for part in text.split("lgtc minus this")
+    )
+    for head, _, *lines in (shares, leads):
+        assert head == ["method", "seeds", "scarce, 3 drones", "scarce, 4 drones", "open, 5 drones"]
+        assert [line[0] for line in lines] == methods[-len(lines) :]
+    assert len(shares) == len(leads) + 1 == len(methods) + 2
+    last = {row["method"]: row for row in table if row["suite"] == "open"}
+    own, other = last["lgtc"], last["greedy"]
+    deviation = short(own["std_over_seeds"])
+    assert shares[2][:2] == ["lgtc", "2"]
+    assert shares[2][-1] == f"{short(own['delivered_mean'])} / {short(own['delivered_auc_mean'])} ± {deviation}"
+    assert shares[4][-1] == f"{short(other['delivered_mean'])} / {short(other['delivered_auc_mean'])}"
+    low, high = other["lgtc_minus_this_delivered_auc_ci95"]
+    lead = short(other["lgtc_minus_this_delivered_auc"], "+")
+    assert leads[3][0] == "greedy"
+    assert leads[3][-1] == f"{lead} [{short(low)}, {short(high)}]"
 
 
 def check_row(row: dict[str, Any], missions: list[dict[str, str]]) -> None:
