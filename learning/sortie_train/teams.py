@@ -16,6 +16,7 @@ import numpy as np
 from sortie_core.config import UserError
 from sortie_expert.auction import auction
 from sortie_expert.cbba import CBBA
+from sortie_expert.connected import among_connected
 from sortie_expert.expert_policy import ExpertPolicy
 from sortie_expert.greedy import nearest_need, value_greedy
 from sortie_expert.local_search import local_search
@@ -81,6 +82,7 @@ REFERENCES: dict[str, Callable[[Config], Reference]] = {
     "auction_2": partial(CBBA, rounds=2, keeps=False),
     "auction_converged": partial(CBBA, rounds=None, keeps=False),
     "cbba": CBBA,
+    "local_search_connected": partial(Rule, among_connected(local_search)),
     "auction": partial(Rule, auction),
     "local_search": partial(Rule, local_search),
     "expert": TimeAwareExpert,
