@@ -212,5 +212,6 @@ def _edges(seen: Observation, max_speed_mps: float) -> Tensor:
 
 def _masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
     """Softmax over the axis before the last; all zero where nothing is left by the mask."""
+    logits = logits.masked_fill(~mask, -1e9)
     weight = (logits - logits.amax(-2, keepdim=True)).exp() * mask
     return weight / weight.sum(-2, keepdim=True).clamp(min=1e-9)

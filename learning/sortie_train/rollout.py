@@ -167,7 +167,7 @@ class Collector:
             "judged": before.map(lambda values: values[: self.taught]),
             "drawn": drawn,
             "log_probability": log_probability(out.log_choice, choice, out.correction, policy.log_std, drawn),
-            "value": out.value,
+            "value": _of_the_living(out.value, before.alive),
             "next_value": next_value,
             # Agents of a cluster share what they earn (this project's reading of LGTC-IPPO's cluster value).
             "reward": torch.einsum("bij,bj...->bi...", out.support, reward) if shared else reward,
@@ -181,10 +181,11 @@ class Collector:
         return step, {name: float((term * weight).sum() / count) for name, term in terms.items()}, shares
 
     def _value(self, policy: TeamPolicy, memory: Memory, where: Tensor) -> Tensor:
-        """Cluster values of the environments of the mask as they are now."""
+        """Cluster values of the environments of the mask as they are now; 0 for agents that have failed."""
         seen, linked, _ = self._look()
         here = memory.map(lambda values: values[where])
-        return policy(seen.map(lambda array: array[where]), linked[where], here)[0].value
+        value = policy(seen.map(lambda array: array[where]), linked[where], here)[0].value
+        return _of_the_living(value, self.world.state.alive[where])
 
     def _look(self) -> tuple[Observation, Tensor, DemandKnowledge | None]:
         return outlook(self.world.state, self.world.graph()[1], self.knowledge, self.config, self.random)
@@ -263,6 +264,11 @@ class Collector:
         self.assignment, self.memory, self.fresh = saved["assignment"], saved["memory"], saved["fresh"]
         self.beacons.flying, self.beacons.last = saved["beacons"]
         self.knowledge = saved["knowledge"]
+
+
+def _of_the_living(value: Tensor, alive: Tensor) -> Tensor:
+    """Values [B, N, ...] without those of agents that earn nothing any more, which nothing is fitted to."""
+    return value * alive.view(*alive.shape, *[1] * (value.ndim - alive.ndim))
 
 
 def replay(policy: TeamPolicy, rollout: Rollout, envs: Tensor) -> Deliberation:

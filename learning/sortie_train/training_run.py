@@ -8,6 +8,7 @@ same machine, also after a kill and a resume.
 from __future__ import annotations
 
 import copy
+import math
 import os
 import subprocess
 import time
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from sortie_policy.team_policy import TeamPolicy
     from sortie_train.rollout import Rollout
 
+_BY_SCENARIO = ("team.", "task.", "comm.", "train.n_consumers", "train.n_resources")
+"""What scenarios may change: the missions, not what learns from them."""
 _FLOWN_LAYOUTS = 10
 """PyBullet flies one mission at a time, and slowly."""
 
@@ -149,10 +152,13 @@ class TrainingRun:
                 figures = self.update()
                 if writer:
                     for name, value in figures.items():
-                        writer.add_scalar(name, value, self.updates_done)
+                        if math.isfinite(value):
+                            writer.add_scalar(name, value, self.updates_done)
                 if self.updates_done % self.config.train.checkpoint_every == 0 or self.updates_done == self.n_updates:
                     self.save()
-                shown = f"delivered {figures['episode/delivered']:.3f}, {figures['speed/ticks_per_s']:.0f} ticks/s"
+                delivered = figures["episode/delivered"]
+                shown = f"delivered {delivered:.3f}, " if math.isfinite(delivered) else ""
+                shown += f"{figures['speed/ticks_per_s']:.0f} ticks/s"
                 progress.update(bar, completed=self.updates_done, figures=shown)
 
     def update(self) -> dict[str, float]:
@@ -174,12 +180,12 @@ class TrainingRun:
             f"reward/{name}": sum(each.terms[name] for each in rollouts) / len(rollouts) for name in rollouts[0].terms
         }
         delivered = {
-            f"episode/delivered/{index}": sum(each.delivered) / max(1, len(each.delivered))
+            f"episode/delivered/{index}": sum(each.delivered) / len(each.delivered) if each.delivered else math.nan
             for index, each in enumerate(rollouts)
         }
         figures = self.workers.mean(figures | terms | delivered)
         return figures | {
-            "episode/delivered": sum(figures[name] for name in delivered) / len(delivered),
+            "episode/delivered": _known_mean([figures[name] for name in delivered]),
             "policy/contraction_rate": self.policy.contraction_rate(),
             "policy/correction_std": self.policy.log_std.exp().mean().item(),
             "schedule/learning_rate": now.learning_rate,
@@ -203,6 +209,7 @@ class TrainingRun:
         self.optimiser.step()
         cell, sizes = getattr(self.policy, "cell", None), self.config.policy
         if sizes.projection and isinstance(cell, LGTCCell):
+            cell.log_rate.data.clamp_(min=math.log(sizes.rate_min_per_s))
             contraction.project_(cell, sizes.contraction_min_per_s / sizes.rate_min_per_s)
         self.optimiser.zero_grad(set_to_none=True)
 
@@ -223,9 +230,23 @@ class TrainingRun:
     # Environments.
 
     def _scenario(self, index: int) -> Config:
-        config, scenarios = self.config, self.config.train.scenarios
-        share = self.workers.share(config.train.n_envs, "train.n_envs") // len(scenarios)
-        return config.changed(scenarios[index] | {"train.n_envs": share}, f"train.scenarios, the {index + 1}.")
+        config, scenarios, source = self.config, self.config.train.scenarios, f"train.scenarios, the {index + 1}."
+        for key in scenarios[index]:
+            if not key.startswith(_BY_SCENARIO) or key == "task.dimensions":
+                raise UserError(f"{source}: {key} is the same in all scenarios; change it for the whole training")
+        envs = self.workers.share(config.train.n_envs, "train.n_envs")
+        share, rest = divmod(envs, len(scenarios))
+        if rest:
+            raise UserError(
+                f"train.n_envs: {envs} in this process cannot be shared evenly by {len(scenarios)} train.scenarios; "
+                "make it a multiple"
+            )
+        if share < config.train.minibatches:
+            raise UserError(
+                f"train.minibatches: {config.train.minibatches} are more than the {share} environments of a scenario; "
+                "lower it, or raise train.n_envs"
+            )
+        return config.changed(scenarios[index] | {"train.n_envs": share}, source)
 
     def _collector(self, index: int) -> Collector:
         """The environments of one scenario, with layouts and random numbers of its own."""
@@ -291,6 +312,12 @@ def _solved(bank: WorldState, config: Config) -> np.ndarray:
     with Progress("expert", *Progress.get_default_columns(), console=Console(stderr=True)) as progress:
         bar = progress.add_task("solving layouts ahead", total=None)
         return solve_bank(bank, config, progress=lambda done, total: progress.update(bar, completed=done, total=total))
+
+
+def _known_mean(figures: list[float]) -> float:
+    """The mean of what is known; NaN where nothing is, as where no episode has ended."""
+    known = [figure for figure in figures if math.isfinite(figure)]
+    return sum(known) / len(known) if known else math.nan
 
 
 def _layout_seeds(config: Config) -> range:
