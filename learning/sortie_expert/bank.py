@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sortie_core.config import UserError
+from sortie_core.files import write_atomically
 from sortie_core.state import WorldState
 from sortie_expert.assignment import WORKING_GAP, Solver, solve
 from sortie_expert.problem import AssignmentProblem
@@ -85,15 +85,7 @@ class AssignmentBank:
         Raises:
             UserError: the folder cannot be written to.
         """
-        path = self.path(problem)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        text = json.dumps(asdict(solution) | {"plan": solution.plan.tolist()})
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, path)
-        except OSError as error:
-            raise UserError(f"cannot write assignments to {self.folder} ({error}); name another folder") from None
+        write_atomically(self.path(problem), json.dumps(asdict(solution) | {"plan": solution.plan.tolist()}))
 
     def solutions(
         self, problems: Sequence[Problem], workers: int | None = None, progress: Progress | None = None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
 import zlib
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import numpy as np
 import yaml
 
 from sortie_core.config import Config, UserError
+from sortie_core.files import write_atomically
 from sortie_core.observation import layout
 
 if TYPE_CHECKING:
@@ -50,18 +50,15 @@ def write_checkpoint(
         stages: the exported model of each of `STAGES`; empty for a network that cannot be exported.
         metadata: what a user wants to know of it: seed, commit, figures, contraction_rate.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = io.BytesIO()
+    arrays, content = io.BytesIO(), io.BytesIO()
     np.savez(arrays, **dict(weights))  # type: ignore[arg-type]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("metadata.json", json.dumps({"format": FORMAT, **metadata}, indent=2))
         archive.writestr("config.yaml", config.to_yaml())
         archive.writestr("weights.npz", arrays.getvalue())
         for name, model in stages.items():
             archive.writestr(f"{name}.onnx", model)
-    os.replace(temporary, path)
+    write_atomically(path, content.getvalue())
 
 
 def locate(path: str | Path) -> Path:

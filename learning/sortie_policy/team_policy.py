@@ -195,8 +195,19 @@ def make_policy(config: Config) -> TeamPolicy:
         raise UserError(f"policy.network: {name!r} is none of {', '.join(NETWORKS)}, nor package.module:Class")
     try:
         network = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"policy.network: {name!r} cannot be imported ({error})") from None
+    except Exception as error:  # whatever a user's module may raise
+        raise UserError(f"policy.network: {name!r} cannot be imported ({_in_a_line(error)})") from None
     if not (isinstance(network, type) and issubclass(network, TeamPolicy)):
         raise UserError(f"policy.network: {name!r} is no sortie_policy.team_policy.TeamPolicy; derive it from that")
-    return network(config)
+    try:
+        return network(config)
+    except UserError:
+        raise
+    except Exception as error:
+        if name in NETWORKS:
+            raise
+        raise UserError(f"policy.network: {name!r} cannot be made of a configuration ({_in_a_line(error)})") from None
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -83,7 +83,10 @@ AFTER_EVENTS = {"recovery_steps": recovery_steps, "settling_steps": settling_ste
 def _tick(config: Config, key: str, when_s: list[float]) -> int:
     if when_s[0] != when_s[1]:
         raise UserError(f"{key}: {when_s} is no single moment, from which steps can be counted; give it twice")
-    return round(when_s[0] / config.world.dt_s)
+    tick = round(when_s[0] / config.world.dt_s)
+    if tick < config.policy.decision_steps:
+        raise UserError(f"{key}: {when_s[0]:g} s leaves no time before the event to compare with; let it happen later")
+    return tick
 
 
 def _first(holds: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95 % interval; NaN where there is none."""
+    """A mean with its 95 % interval; NaN where there is none, infinite for what never happens."""
 
     mean: float
     low: float
@@ -31,8 +31,8 @@ class Estimate:
 
     def __str__(self) -> str:
         """Mean and interval."""
-        if np.isnan(self.mean):
-            return "never"
+        if not np.isfinite(self.mean):
+            return "-" if np.isnan(self.mean) else "never"
         mean, low, high = (f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}" for value in vars(self).values())
         return f"{mean} [{low}, {high}]"
 
@@ -112,7 +112,8 @@ class Answer:
         drawn = steps(disturbed, undisturbed, config, self.bootstrap.means)
         # A draw that never gets over the event is longer than any number of steps.
         low, high = np.percentile(np.where(np.isnan(drawn), np.inf, drawn), [2.5, 97.5], method="nearest")
-        return Estimate(float(steps(disturbed, undisturbed, config, all_of)[0]), float(low), float(high))
+        mean = float(steps(disturbed, undisturbed, config, all_of)[0])
+        return Estimate(np.inf if np.isnan(mean) else mean, float(low), float(high))
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
@@ -127,6 +128,8 @@ class Answer:
         }
         low = -np.inf if claim.least is None else claim.least
         high = np.inf if claim.most is None else claim.most
+        if any(np.isnan(each.mean) for each in measured.values()):
+            return Verdict(claim, measured, None, clear=True)
         holds = [low <= each.mean <= high for each in measured.values()]
         clear = [low <= each.low and each.high <= high for each in measured.values()]
         missed = [each.high < low or each.low > high for each in measured.values()]
@@ -136,10 +139,16 @@ class Answer:
         figure = str(claim.figure)
         if against is None:
             return self.estimate(point, figure)
-        own, its = (self._table(each, figure) for each in (point, against))
+        own, its = np.broadcast_arrays(*(self._table(each, figure) for each in (point, against)))
+        known = np.isfinite(own) & np.isfinite(its)  # missions of which both can tell
+        if not known.any():
+            return Estimate(np.nan, np.nan, np.nan)
         if claim.minus:
-            return Estimate(float((own - its).mean()), *map(float, self.bootstrap.interval(own - its)))
-        return Estimate(float(own.mean() / its.mean()), *map(float, self.bootstrap.ratio_interval(own, its)))
+            apart = np.where(known, own - its, np.nan)
+            return Estimate(float(apart[known].mean()), *map(float, self.bootstrap.interval(apart)))
+        ratio = own[known].mean() / its[known].mean()
+        own, its = (np.where(known, each, 0.0) for each in (own, its))
+        return Estimate(float(ratio), *map(float, self.bootstrap.ratio_interval(own, its)))
 
     def label(self, point: Point) -> str:
         """Value, case and team size, as far as the question has several."""

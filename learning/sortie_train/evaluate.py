@@ -8,19 +8,20 @@ also ``report.md``, ``questions.json`` and ``questions.csv``.
 from __future__ import annotations
 
 import json
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
 
+from sortie_core.config import UserError
+from sortie_core.files import write_atomically
 from sortie_train.flight_pool import fly_all
 from sortie_train.intervals import Bootstrap
 from sortie_train.play import fly
 from sortie_train.plots import plot
 from sortie_train.policy_team import PolicyTeam
 from sortie_train.question_report import report
-from sortie_train.results import as_csv, write
+from sortie_train.results import as_csv
 from sortie_train.table import Contest, as_markdown, tables
 
 if TYPE_CHECKING:
@@ -58,16 +59,20 @@ def evaluate(
         The rows, see `Contest.rows`, and those of the questions, see `Answer.rows`.
     """
     console = Console(stderr=True)
-    write(out / "config.yaml", config.to_yaml())
+    flown = out / "results"
+    if not flown.is_dir() and out.is_dir() and any(out.iterdir()):
+        raise UserError(f"{out} holds something else than an evaluation; name a new folder")
+    flown.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "config.yaml", config.to_yaml())
     of_questions = [flight for each in asked for flown in each.flights.values() for flight in flown]
     figures = fly_all(list(dict.fromkeys([*flights, *of_questions])), out, jobs, console)
     results = {flight: figures[flight] for flight in flights}
     contests = list(_contests(config, results))
     rows = [row for contest in contests for row in contest.rows()]
-    write(out / "rows.json", json.dumps(rows, indent=2, allow_nan=False))
-    write(out / "rows.csv", as_csv(rows))
-    write(out / "table.md", as_markdown(rows))
-    write(out / "layouts.csv", as_csv(_layout_rows(results)))
+    write_atomically(out / "rows.json", json.dumps(rows, indent=2, allow_nan=False))
+    write_atomically(out / "rows.csv", as_csv(rows))
+    write_atomically(out / "table.md", as_markdown(rows))
+    write_atomically(out / "layouts.csv", as_csv(_layout_rows(results)))
     plot(out / "plots", contests, rows, config.world.dt_s)
     shown = tables(rows)
     if asked:
@@ -91,7 +96,7 @@ def fly_policy(config: Config, advance: Callable[[int], None]) -> dict[str, Any]
         config: the missions'.
         advance: called with the number of missions that have just ended.
     """
-    flown = fly(config, partial(PolicyTeam, config), advance)
+    flown = fly(config, PolicyTeam, advance)
     contest = Contest(
         suite="",
         n_agents=config.team.n_agents,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +14,7 @@ from sortie_core.config import UserError
 from sortie_train.play import fly
 from sortie_train.processes import follow_parent, kill, one_thread_each
 from sortie_train.results import keep, recall, result_path
+from sortie_train.teams import make_team
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,7 +97,7 @@ def fly_one(flight: Flight, path: Path, advance: Callable[[int], None]) -> None:
     """
     if result_path(path.parent.parent, flight) != path:
         raise UserError(f"{flight.name}: its checkpoint, or the program, has changed meanwhile; go on with --resume")
-    keep(path, fly(flight.config, flight.make_team, advance))
+    keep(path, fly(flight.config, partial(make_team, flight.method), advance))
 
 
 def _ignore(_: int) -> None:

@@ -132,11 +132,15 @@ def _sources(config: Config, method: str) -> Iterator[tuple[int | None, dict[str
 
 
 def _check_checkpoint(config: Config, method: str, seed: int | None, path: str) -> None:
-    """Refuse a checkpoint of another method or seed; a key that its version did not have yet cannot have differed."""
-    changes = config.evaluation.learned[method]
-    asked = config.changed(changes, f"evaluation.learned.{method}").model_dump(mode="python")
+    """Refuse a checkpoint of another method or seed; a key that its version did not have yet cannot have differed.
+
+    Methods differ by what any of them changes, also where this one does not.
+    """
+    learned = config.evaluation.learned
+    asked = config.changed(learned[method], f"evaluation.learned.{method}").model_dump(mode="python")
     metadata = load_metadata(path)
-    expected = {key: _look_up(asked, key) for key in changes} | ({} if seed is None else {"seed": seed})
+    keys = dict.fromkeys(key for changes in learned.values() for key in changes)
+    expected = {key: _look_up(asked, key) for key in keys} | ({} if seed is None else {"seed": seed})
     for key, value in expected.items():
         trained = _look_up(metadata["config"], key)
         if trained is not None and trained != value:

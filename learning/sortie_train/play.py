@@ -40,12 +40,13 @@ _PAIRS = 2**18
 _TINY = 1e-6
 
 
-def fly(config: Config, make_team: Callable[[], Team], advance: Callable[[int], None]) -> Figures:
+def fly(config: Config, make_team: Callable[[Config], Team], advance: Callable[[int], None]) -> Figures:
     """Fly a team over the layouts of the evaluation.
 
     Args:
         config: `evaluation.first_seed` and `evaluation.n_layouts`, `world.backend`, and all that missions need.
-        make_team: a team that has flown nothing yet; called once a batch.
+        make_team: a team that has flown nothing yet, of the configuration with the seed of its own losses; called once
+            a batch.
         advance: called with the number of missions that have just ended.
 
     Returns:
@@ -59,14 +60,20 @@ def fly(config: Config, make_team: Callable[[], Team], advance: Callable[[int], 
         for start in range(0, count, size):
             batch = PointWorld(config, "numpy")
             state = batch.reset(seeds[start : start + size])
-            parts.append(play(make_team(), state, batch.step))
+            parts.append(play(make_team(_by_itself(config, seeds[start])), state, batch.step))
             advance(len(state.time_s))
     else:
         with closing(MissionWorld(config)) as world:
             for seed in seeds:
-                parts.append(play(make_team(), world.reset(seed), partial(_step_one, world)))
+                parts.append(play(make_team(_by_itself(config, seed)), world.reset(seed), partial(_step_one, world)))
                 advance(1)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _by_itself(config: Config, first_layout: int) -> Config:
+    """With a seed of its own for a batch: the packets that get lost in one have nothing to do with those of another."""
+    drawn = np.random.SeedSequence([config.seed, first_layout]).generate_state(1)[0]
+    return config.model_copy(update={"seed": int(drawn)})
 
 
 def play(team: Team, state: WorldState, step: Step) -> Figures:

@@ -9,8 +9,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from sortie_core.files import write_atomically
 from sortie_train.play import CURVE
-from sortie_train.results import write
 from sortie_train.table import BEST
 
 if TYPE_CHECKING:
@@ -112,4 +112,4 @@ def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG."""
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=120)
-    write(path, data.getvalue())
+    write_atomically(path, data.getvalue())

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from sortie_core.files import write_atomically
 from sortie_train.answers import Answer, value_label
 from sortie_train.question_plots import plot_answer
 from sortie_train.questions import OVER_TIME
-from sortie_train.results import as_csv, write
+from sortie_train.results import as_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,11 +35,11 @@ def report(out: Path, asked: list[Asked], results: dict[Flight, Figures]) -> tup
     """
     answers = [Answer(each, results) for each in asked]
     rows = [row for answer in answers for row in answer.rows()]
-    write(out / "questions.json", json.dumps(rows, indent=2, allow_nan=False))
-    write(out / "questions.csv", as_csv(rows))
+    write_atomically(out / "questions.json", json.dumps(rows, indent=2, allow_nan=False))
+    write_atomically(out / "questions.csv", as_csv(rows))
     for answer in answers:
         plot_answer(out / "plots" / f"{answer.asked.name}.png", answer)
-    write(out / "report.md", "\n".join(line for answer in answers for line in _section(answer)))
+    write_atomically(out / "report.md", "\n".join(line for answer in answers for line in _section(answer)))
     return rows, _table(answers)
 
 
@@ -50,7 +51,7 @@ def _section(answer: Answer) -> Iterator[str]:
     yield f"![{name}](plots/{name}.png)\n"
     yield (
         f"Varied: `{question.vary}`. {flights[0].config.evaluation.n_layouts} unseen layouts, the same at every point; "
-        f"{seeds} training seeds. Mean [95 % interval].\n"
+        f"{_seeds(seeds)} Mean [95 % interval].\n"
     )
     if answer.verdicts:
         yield "| claim | measured | verdict |\n|---|---|---|"
@@ -61,6 +62,12 @@ def _section(answer: Answer) -> Iterator[str]:
     for figure in question.figures:
         if figure not in OVER_TIME:
             yield from _figure_table(answer, figure)
+
+
+def _seeds(count: int) -> str:
+    if count == 1:
+        return "One training seed, so that intervals tell what other layouts would change, not another training."
+    return f"{count} training seeds."
 
 
 def _figure_table(answer: Answer, figure: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ source reports or what this project asks for, each with a rule that tells whethe
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError, model_validator
@@ -110,6 +111,12 @@ class Question(Section):
                 raise ValueError(f"figures: {figure} is none; there are {', '.join(known)}")
             if figure in AFTER_EVENTS and self.undisturbed not in self.cases:
                 raise ValueError(f"undisturbed: {figure} needs the name of the case without the event")
+        if self.vary == "team.n_agents" and self.n_agents:
+            raise ValueError("n_agents: the team size is what is varied; leave it out")
+        if own := [
+            key for key in [self.vary, *self.keys, *chain(*self.cases.values())] if key.startswith("evaluation")
+        ]:
+            raise ValueError(f"{own[0]} is the same for all points; set it outside the questions")
         if bool(self.methods) == (self.vary == METHOD):
             raise ValueError("methods: names those who fly, unless vary is method, where the values do")
         return self
@@ -157,6 +164,8 @@ class Asked:
             UserError: it is about what is not flown.
         """
         values = [self._index(value) for value in claim.values] or list(range(len(self.question.values)))
+        if strange := [size for size in claim.n_agents if size not in self.sizes]:
+            raise UserError(f"evaluation.questions.{self.name}: nothing is flown with {strange[0]} drones, as claimed")
         case = claim.case or next(iter(self.question.cases))
         points = [
             Point(case, index, n_agents, claim.of or self._method(index))

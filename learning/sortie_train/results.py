@@ -11,7 +11,6 @@ import csv
 import hashlib
 import importlib
 import io
-import os
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sortie_core.config import UserError, content_hash
+from sortie_core.files import write_atomically
 from sortie_policy.checkpoint import load_metadata, locate
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def keep(path: Path, figures: Figures) -> None:
     """Write figures atomically."""
     data = io.BytesIO()
     np.savez_compressed(data, **figures)  # type: ignore[arg-type]
-    write(path, data.getvalue())
+    write_atomically(path, data.getvalue())
 
 
 def recall(path: Path) -> Figures:
@@ -57,21 +57,6 @@ def recall(path: Path) -> Figures:
             return {name: arrays[name] for name in arrays.files}
     except Exception as error:  # NumPy and zipfile raise a dozen kinds for changed bytes
         raise UserError(f"{path} is damaged ({error}); delete it and resume") from None
-
-
-def write(path: Path, content: str | bytes) -> None:
-    """Write a file atomically.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror}); free the place or name another --out") from None
 
 
 def as_csv(rows: Iterable[dict[str, Any]]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from sortie_core.config import UserError, content_hash
+from sortie_core.files import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,9 +31,9 @@ def write(out: Path, state: dict[str, Any]) -> None:
         out: the folder.
         state: with the configuration as YAML under ``config``, and one entry for each process under ``workers``.
     """
-    temporary = out / f".{NAME}"
-    torch.save(state, temporary)
-    os.replace(temporary, out / NAME)
+    content = io.BytesIO()
+    torch.save(state, content)
+    write_atomically(out / NAME, content.getvalue())
 
 
 def read(out: Path, config: Config, n_workers: int) -> dict[str, Any]:

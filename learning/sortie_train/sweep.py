@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sortie_core.config import UserError, content_hash
+from sortie_core.files import write_atomically
 from sortie_policy.checkpoint import load_metadata
 from sortie_train import run_state
 from sortie_train.processes import follow_parent, kill, one_thread_each
-from sortie_train.results import write
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -208,7 +208,7 @@ def _train(config: Config, folder: Path, resume: bool) -> None:
     except UserError as error:
         print(f"sortie: {error}", file=sys.stderr)
         sys.exit(2)
-    write(folder / "finished", config.hash())
+    write_atomically(folder / "finished", config.hash())
 
 
 def _training_config(config: Config, method: str, seed: int) -> Config:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from sortie_core.config import UserError
+from sortie_core.packets import deliberation_rounds
 from sortie_expert.auction import auction
 from sortie_expert.cbba import CBBA
 from sortie_expert.connected import among_connected
@@ -76,12 +77,17 @@ class Rule:
         return self._rule(state, self._config)
 
 
+def _cbba(config: Config) -> CBBA:
+    """With as many rounds a decision as the policy's deliberation takes."""
+    return CBBA(config, rounds=deliberation_rounds(config.policy.hops, config.policy.exchanges))
+
+
 REFERENCES: dict[str, Callable[[Config], Reference]] = {
     "greedy": partial(Rule, nearest_need),
     "value_greedy": partial(Rule, value_greedy),
     "auction_2": partial(CBBA, rounds=2, keeps=False),
     "auction_converged": partial(CBBA, rounds=None, keeps=False),
-    "cbba": CBBA,
+    "cbba": _cbba,
     "local_search_connected": partial(Rule, among_connected(local_search)),
     "auction": partial(Rule, auction),
     "local_search": partial(Rule, local_search),
@@ -89,6 +95,8 @@ REFERENCES: dict[str, Callable[[Config], Reference]] = {
     "expert_static": ExpertPolicy,
 }
 """The methods that need no training, by the names that `evaluation.methods` takes."""
+_ALL_KNOWING = ("auction", "local_search", "expert", "expert_static")
+"""Those that stand for a centre; the others are told no more than every drone knows where demands are broadcast."""
 
 
 class ReferenceTeam:
@@ -104,10 +112,20 @@ class ReferenceTeam:
 
     def __init__(self, method: str, config: Config) -> None:
         self.config, self._method = config, method
+        if method in REFERENCES.keys() - set(_ALL_KNOWING) and config.task.demand_sensing != "broadcast":
+            raise UserError(
+                f"evaluation.methods: {method} is told every demand, which task.demand_sensing="
+                f"{config.task.demand_sensing} does not allow; leave it out, or hold trained methods against "
+                f"{', '.join(_ALL_KNOWING)}"
+            )
+        make = _constructor(method)
         try:
-            self._reference = _constructor(method)(config)
-        except TypeError as error:
-            raise UserError(f"evaluation.methods: {method} cannot be made of a configuration ({error})") from None
+            self._reference = make(config)
+        except UserError:
+            raise
+        except Exception as error:  # whatever a user's class may raise
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(f"evaluation.methods: {method} cannot be made of a configuration ({reason})") from None
         if not callable(getattr(self._reference, "choose", None)):
             raise UserError(f"evaluation.methods: {method} has no method choose(state)")
         self._n_missions = 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import subprocess
 import time
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.tensorboard import SummaryWriter
 
 from sortie_core.config import UserError
+from sortie_core.files import write_atomically
 from sortie_core.layout import sample_training_layout
 from sortie_expert.bank import solve_bank
 from sortie_policy import contraction
@@ -100,10 +100,7 @@ class TrainingRun:
         self.collectors = [self._collector(index) for index in range(len(config.train.scenarios))]
         self.random = torch.Generator().manual_seed(config.seed)
         if self.workers.leads:
-            out.mkdir(parents=True, exist_ok=True)
-            temporary = out / ".config.yaml"
-            temporary.write_text(config.to_yaml(), encoding="utf-8")
-            os.replace(temporary, out / "config.yaml")
+            write_atomically(out / "config.yaml", config.to_yaml())
         if saved:
             self._restore(saved)
 

@@ -11,7 +11,7 @@ import torch
 from sortie_core.config import UserError, load_config
 from sortie_core.layout import sample_layout
 from sortie_core.observation import Observation, observe
-from sortie_policy.baseline_networks import SilentPolicy
+from sortie_policy.baseline_networks import SilentPolicy, _masked_softmax
 from sortie_policy.checkpoint import load_stages, load_weights, write_checkpoint
 from sortie_policy.parameter_count import equal_width, n_parameters
 from sortie_policy.team_policy import make_policy
@@ -129,3 +129,9 @@ def test_agents_cannot_fly_such_a_checkpoint_by_themselves(policy: SilentPolicy,
     assert load_weights(path).keys() == weights.keys()
     with pytest.raises(UserError, match=r"holds a network \(mlp\) that agents cannot fly by themselves"):
         load_stages(path)
+
+
+def test_who_is_not_heard_does_not_weigh_however_loud() -> None:
+    logits, heard = torch.tensor([[0.0], [0.0], [300.0]]), torch.tensor([[True], [True], [False]])
+    torch.testing.assert_close(_masked_softmax(logits, heard).flatten(), torch.tensor([0.5, 0.5, 0.0]))
+    assert (_masked_softmax(logits, heard & False) == 0).all()

@@ -65,6 +65,9 @@ def test_methods_that_are_slow_for_large_teams_leave_those_out(configured: Calla
         (["evaluation.learned={lgtc: {policy.exchange: 1}}", "evaluation.methods=[lgtc]"], ["policy.exchange"]),
         (["evaluation.learned={lgtc: {policy.exchanges: 2}}", "evaluation.methods=[lgtc]"],
          ["lgtc-1.ckpt", "policy.exchanges=3", "policy.exchanges=2"]),
+        (["evaluation.methods=[lgtc]", "evaluation.learned={lgtc: {}, deaf: {policy.exchanges: 0}}",
+          "policy.exchanges=2"], ["lgtc-1.ckpt", "policy.exchanges=3", "policy.exchanges=2"]),
+        (["task.demand_sensing=relayed"], ["greedy is told every demand", "task.demand_sensing=relayed", "auction"]),
         (["evaluation.suites={odd: {comm.radius: 3}}"], ["evaluation.suites.odd", "comm.radius_m"]),
         (["evaluation.suites={odd: {comm.radius_m: far}}"], ["evaluation.suites.odd", "comm.radius_m", "far"]),
         (["evaluation.suites={odd: {evaluation.n_layouts: 3}}"], ["evaluation.suites.odd", "evaluation.n_layouts"]),
@@ -145,6 +148,21 @@ def test_a_class_of_ones_own_flies_like_any_other(
     own, greedy, best = evaluate(config, plan(config), tmp_path / "run")
     assert (own["method"], best["method"]) == (method, "best_reference")
     assert own | {"method": "greedy"} == greedy
+
+
+def test_a_class_that_cannot_be_made_is_named_with_its_reason(
+    configured: Callable[..., Config], own_class: Callable[[str], str], tmp_path: Path
+) -> None:
+    method = own_class("self.nothing")
+    module, _, name = method.partition(":")
+    file = tmp_path / f"{module}.py"
+    file.write_text(
+        file.read_text(encoding="utf-8").replace("self.config = config", "config.no_such_section"), encoding="utf-8"
+    )
+    with pytest.raises(
+        UserError, match=f"{method} cannot be made of a configuration .AttributeError: .*no_such_section"
+    ):
+        make_team(method, configured())
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_nothing_is_counted_after_the_end_of_a_mission(configured: Callable[...,
 
 def test_the_curve_averages_to_the_time_average(configured: Callable[..., Config]) -> None:
     config = configured()
-    figures = fly(config, partial(make_team, "value_greedy", config), ignore)
+    figures = fly(config, partial(make_team, "value_greedy"), ignore)
     assert figures[CURVE].shape == (6, config.n_steps + 1)
     np.testing.assert_allclose(figures[CURVE][:, 1:].mean(axis=1), figures["delivered_auc"], atol=1e-5)
     np.testing.assert_allclose(figures[CURVE][:, -1], figures["delivered_fraction"], atol=1e-6)
@@ -186,18 +186,33 @@ def test_figures_depend_on_the_layout_alone_and_not_on_the_batch(
 ) -> None:
     config = configured(f"policy.checkpoint={fresh_policies.format(method='lgtc', seed=1)}")
     for method in ("lgtc", "value_greedy"):
-        together = fly(config, partial(make_team, method, config), ignore)
+        together = fly(config, partial(make_team, method), ignore)
         monkeypatch.setattr(playing, "_PAIRS", 2 * 4**2)
-        apart = fly(config, partial(make_team, method, config), ignore)
+        apart = fly(config, partial(make_team, method), ignore)
         monkeypatch.undo()
         for name, values in together.items():
             np.testing.assert_allclose(values, apart[name], rtol=1e-3, atol=1e-3, equal_nan=True, err_msg=name)
 
 
+def test_every_batch_has_losses_of_its_own(configured: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(playing, "_PAIRS", 2 * 4**2)
+    config = configured("comm.loss=0.5", "task.duration_s=0.2")
+    drawn: list[int] = []
+
+    def noted(flown: Config) -> Team:
+        drawn.append(flown.seed)
+        return make_team("cbba", flown)
+
+    for _ in range(2):
+        fly(config, noted, ignore)
+    assert drawn[:3] == drawn[3:]
+    assert len(set(drawn)) == 3
+
+
 def test_large_teams_are_flown_in_small_batches(configured: Callable[..., Config]) -> None:
     config = configured("team.n_agents=100", "task.arena_half_m=30", "evaluation.n_layouts=30", "task.duration_s=0.2")
     batches: list[int] = []
-    fly(config, partial(make_team, "greedy", config), batches.append)
+    fly(config, partial(make_team, "greedy"), batches.append)
     assert batches == [26, 4]
 
 
@@ -205,7 +220,7 @@ def test_the_worlds_give_the_same_figures_for_the_same_motion(configured: Callab
     """What is computed around a flown mission, over point motion, is what the point world computes for itself."""
     config = configured("task.duration_s=8.0", "task.arena_half_m=3.0", "world.safe_distance_m=1")
     layouts = config.evaluation.first_seed
-    batched = fly(config, partial(make_team, "auction", config), ignore)
+    batched = fly(config, partial(make_team, "auction"), ignore)
     world = MissionWorld(config)
     for index in range(2):
         state = world.reset(layouts + index)
@@ -217,7 +232,7 @@ def test_the_worlds_give_the_same_figures_for_the_same_motion(configured: Callab
 
 def test_pybullet_flies_the_same_layouts(configured: Callable[..., Config]) -> None:
     flown, point = (
-        fly(config, partial(make_team, "greedy", config), ignore)
+        fly(config, partial(make_team, "greedy"), ignore)
         for config in (configured("evaluation.n_layouts=2", f"world.backend={name}") for name in ("pybullet", "point"))
     )
     assert not np.array_equal(point["energy_proxy"], flown["energy_proxy"])

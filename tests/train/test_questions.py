@@ -86,6 +86,8 @@ def test_only_the_questions_asked_for_are_flown(asking: Callable[..., Config]) -
         ({"vary": "method", "values": ["greedy"]}, ["methods"]),
         ({"cases": {"late": {"comm.latency_steps": 9}}}, ["comm.latency_steps=9", "sortie sim"]),
         ({"claims": [{"says": "so", "figure": "agreement"}]}, ["neither least nor most"]),
+        ({"vary": "evaluation.n_layouts", "values": [1, 2]}, ["evaluation.n_layouts is the same for all points"]),
+        ({"vary": "team.n_agents", "values": [5, 10], "n_agents": [8]}, ["n_agents: the team size is what is varied"]),
         ({"claims": [{"says": "so", "figure": CURVE, "least": 0}]}, ["figures", CURVE]),
         ({"claims": [{"says": "so", "figure": "settling_steps", "most": 1, "over": {"value": 5}}]}, ["over and minus"]),
     ],
@@ -161,6 +163,7 @@ def test_claims_about_what_is_not_flown_are_refused(asking: Callable[..., Config
         ({"values": [2.0]}, "2.0 in claims is none of its values"),
         ({"of": "expert"}, "nothing is flown for the claim"),
         ({"over": {"method": "expert"}}, "nothing is flown for"),
+        ({"n_agents": [3, 99]}, "nothing is flown with 99 drones"),
     ):
         said = {"says": "so", "figure": "delivered_auc", "least": 0.0} | claim
         with pytest.raises(UserError, match=match):
@@ -196,7 +199,7 @@ def line(rates: dict[int, float]) -> np.ndarray:
         ({40: 0.0080}, 0),  # the remaining stock allows 0.8 of 0.010, and 0.9 of that is enough
         ({40: 0.0020, 55: 0.0080}, 15),
         ({40: 0.0020, 52: 0.0080}, 12),
-        ({40: 0.0060}, np.nan),
+        ({40: 0.0060}, np.inf),
     ],
 )
 def test_a_rate_is_regained_when_it_is_what_the_remaining_stock_allows(
@@ -212,8 +215,11 @@ def test_a_rate_is_regained_when_it_is_what_the_remaining_stock_allows(
 
     answer = answered(asked, **{CURVE: curve, STOCK: stock})
     estimate = answer.estimate(Point("struck", 0, 8, "greedy"), "recovery_steps")
-    assert estimate.mean == pytest.approx(expected, nan_ok=True)
-    assert np.isnan(answer.estimate(Point("calm", 0, 8, "greedy"), "recovery_steps").mean)
+    assert estimate.mean == pytest.approx(expected)
+    assert str(estimate).startswith("never" if expected == np.inf else str(expected))
+    calm = answer.estimate(Point("calm", 0, 8, "greedy"), "recovery_steps")
+    assert np.isnan(calm.mean)
+    assert str(calm) == "-"
 
 
 def test_an_assignment_has_settled_when_it_agrees_and_rests(asking: Callable[..., Config]) -> None:
@@ -232,12 +238,34 @@ def test_an_assignment_has_settled_when_it_agrees_and_rests(asking: Callable[...
     assert answer.estimate(Point("struck", 0, 8, "greedy"), "settling_steps") == Estimate(15.0, 15.0, 15.0)
 
 
-def test_a_moment_that_is_drawn_gives_no_steps(asking: Callable[..., Config]) -> None:
-    drawn = EVENT | {"keys": EVENT["keys"] | {"team.sudden_loss_s": [3.0, 4.0]}}
-    (asked,) = ask(asking(event=drawn))
+@pytest.mark.parametrize(
+    ("when_s", "match"),
+    [([3.0, 4.0], r"\[3.0, 4.0\] is no single moment"), ([0.0, 0.0], "0 s leaves no time before the event")],
+)
+def test_a_moment_that_is_drawn_or_too_early_gives_no_steps(
+    asking: Callable[..., Config], when_s: list[float], match: str
+) -> None:
+    moved = EVENT | {"keys": EVENT["keys"] | {"team.sudden_loss_s": when_s}}
+    (asked,) = ask(asking(event=moved))
     answer = answered(asked, **{CURVE: lambda _: np.ones((6, 101)), STOCK: lambda _: np.ones((6, 101))})
-    with pytest.raises(UserError, match=r"team.sudden_loss_s: \[3.0, 4.0\] is no single moment"):
+    with pytest.raises(UserError, match=f"team.sudden_loss_s: {match}"):
         answer.estimate(Point("struck", 0, 8, "greedy"), "recovery_steps")
+
+
+def test_missions_of_which_one_side_cannot_tell_are_left_out_of_comparisons(asking: Callable[..., Config]) -> None:
+    claims = [
+        {"says": "half", "figure": "time_to_90_s", "over": {"value": 5.0}, "values": [1.0], "most": 0.5},
+        {"says": "less", "figure": "time_to_90_s", "minus": {"value": 5.0}, "values": [1.0], "most": -2.0},
+    ]
+    (asked,) = ask(asking(radius=changed(claims=claims, figures=["time_to_90_s"])))
+    near, far = np.array([2.0, np.nan, 2.0, 1.0, 2.0, 2.0]), np.array([4.0, 4.0, 4.0, np.nan, 4.0, 4.0])
+    answer = answered(asked, time_to_90_s=lambda point: near if point.value == 0 else far)
+    half, less = answer.verdicts
+    assert [str(each) for each in (half, less)] == ["comes out"] * 2
+    assert next(iter(half.measured.values())) == Estimate(0.5, 0.5, 0.5)
+    assert next(iter(less.measured.values())) == Estimate(-2.0, -2.0, -2.0)
+    nothing = answered(asked, time_to_90_s=lambda point: near * np.nan if point.value == 0 else far)
+    assert [str(each) for each in nothing.verdicts] == ["not decided by a figure"] * 2
 
 
 def test_the_report_holds_every_question_claim_and_point(

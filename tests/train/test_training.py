@@ -154,6 +154,48 @@ def test_training_layouts_never_are_those_of_the_evaluation(config: Config) -> N
     assert not Path("run").exists(), "nothing is taken where nothing was begun"
 
 
+@pytest.mark.parametrize(
+    ("overrides", "match"),
+    [
+        (["train.scenarios=[{}, {policy.decision_steps: 2}]"], "the 2.: policy.decision_steps is the same in all"),
+        (["train.scenarios=[{task.dimensions: 3}]"], "the 1.: task.dimensions is the same in all"),
+        (["train.n_envs=7"], "train.n_envs: 7 in this process cannot be shared evenly by 2 train.scenarios"),
+        (["train.minibatches=4"], "train.minibatches: 4 are more than the 3 environments of a scenario"),
+    ],
+)
+def test_scenarios_that_do_not_fit_together_are_refused(config: Config, overrides: list[str], match: str) -> None:
+    with pytest.raises(UserError, match=match):
+        train(config.override(overrides), Path("run"))
+    assert not Path("run").exists()
+
+
+def test_who_has_failed_is_worth_nothing_more(config: Config) -> None:
+    """Neither its own value nor that of what comes after tells of rewards that it will never get."""
+    failing = ["train.scenarios=[{team.failure_probability: 1.0}]", "team.n_agents=4"]
+    (collector,) = (trainer := Trainer(config.override(failing), Path("run"), resume=False)).collectors
+    rollout = collector.collect(trainer.policy, 0.0, taught=False)
+    dead = rollout.weight == 0
+    assert dead.any()
+    assert not dead.all()
+    assert (rollout.value[dead] == 0).all()
+    assert (rollout.value[~dead] != 0).any()
+    after = torch.cat([rollout.weight[1:] == 0, dead[:1] & False])  # of the same episode where none ended
+    still = after & ~rollout.ended[..., None]
+    assert still.any()
+    assert (rollout.next_value[still] == 0).all()
+
+
+def test_the_projection_keeps_its_rate_whatever_the_time_constants_become(config: Config) -> None:
+    trainer = Trainer(config.override(["policy.projection=true", "policy.regularisation=0"]), Path("run"), resume=False)
+    cell, asked = trainer.policy.cell, config.policy.contraction_min_per_s
+    with torch.no_grad():
+        cell.log_rate[0] = np.log(0.2)
+        cell.coupling.weight.mul_(30.0)
+    trainer.policy.log_std.sum().backward()
+    trainer.descend()
+    assert trainer.policy.contraction_rate() >= asked - 1e-6
+
+
 def test_a_configuration_that_none_of_its_scenarios_flies_is_refused(config: Config) -> None:
     elsewhere = "train.scenarios=[{comm.radius_m: 5.0}]"
     with pytest.raises(UserError, match=r"train.scenarios: all change comm.radius_m=2\.5"):

@@ -23,6 +23,7 @@ from sortie_bringup.fleet import MANAGER, check, fleet
 from sortie_bringup.processes import ProcessGroup, describe
 from sortie_bringup.shared_memory import remove_orphans
 from sortie_core.config import Config, UserError, load_config
+from sortie_core.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,10 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fly(options: argparse.Namespace, config: Config, overrides: list[str], console: Console) -> int:
     folder: Path = options.out.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    fresh = folder / ".config.yaml.new"
-    fresh.write_text(config.to_yaml(), encoding="utf-8")
-    os.replace(fresh, folder / "config.yaml")
+    write_atomically(folder / "config.yaml", config.to_yaml())
     for name, value in _CHILD_DEFAULTS.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("ROS_LOG_DIR", str(folder / "log"))

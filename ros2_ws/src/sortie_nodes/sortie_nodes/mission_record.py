@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sortie_interfaces.msg import Fault
+
+from sortie_core.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -110,18 +112,14 @@ class MissionRecord:
         The trajectory holds time_s [T], position [T, N, 3] m, stock [T, N, R], unmet [T, M, R], alive [T, N],
         delivered_fraction [T] and consumer_position [M, 3] m.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         names = ("time_s", "position", "stock", "unmet", "alive", "delivered_fraction")
-        fresh = folder / ".trajectory.npz.new"
-        with fresh.open("wb") as file:
-            columns: dict[str, Any] = {
-                name: np.array(column) for name, column in zip(names, zip(*self._rows, strict=True), strict=False)
-            }
-            np.savez_compressed(file, **columns, consumer_position=self.consumer_position)
-        os.replace(fresh, folder / "trajectory.npz")
-        fresh = folder / ".summary.json.new"
-        fresh.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(fresh, folder / "summary.json")
+        columns: dict[str, Any] = {
+            name: np.array(column) for name, column in zip(names, zip(*self._rows, strict=True), strict=False)
+        }
+        content = io.BytesIO()
+        np.savez_compressed(content, **columns, consumer_position=self.consumer_position)
+        write_atomically(folder / "trajectory.npz", content.getvalue())
+        write_atomically(folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
 
 
 def _percentiles(samples_s: Iterable[Iterable[float]]) -> dict[str, float | None]:
