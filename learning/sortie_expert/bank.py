@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import asdict
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sortie_core.files import write_atomically
+from sortie_core.processes import follow_parent, one_thread_each
 from sortie_core.state import WorldState
 from sortie_expert.assignment import WORKING_GAP, Solver, solve
 from sortie_expert.problem import AssignmentProblem
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 FOLDER = Path(".cache/expert")
 """Where banks are kept unless told otherwise, relative to the working directory."""
 _FORMAT = 2
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class AssignmentBank:
@@ -125,44 +123,15 @@ class AssignmentBank:
         if workers <= 1:
             yield from ((path, solve(problem, *how)) for path, problem in problems.items())
             return
+        one_thread_each()
         # Spawned, for a fork would copy the locks of threads that it does not copy.
-        with (
-            _one_thread_each(),
-            ProcessPoolExecutor(workers, get_context("spawn"), initializer=_end_with_parent) as pool,
-        ):
+        with ProcessPoolExecutor(workers, get_context("spawn"), initializer=follow_parent) as pool:
             jobs = {pool.submit(solve, problem, *how): path for path, problem in problems.items()}
             try:
                 for job in as_completed(jobs):
                     yield jobs[job], job.result()
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """Let this process end when its parent does: a pool's processes otherwise wait forever for one that was killed."""
-    parent = parent_process()
-
-    def wait() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes started within run their linear algebra on one thread; it is the problems that run in parallel."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def solve_bank(

@@ -11,8 +11,8 @@ import torch
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sortie_core.config import UserError
+from sortie_core.processes import follow_parent, kill, one_thread_each
 from sortie_train.play import fly
-from sortie_train.processes import follow_parent, kill, one_thread_each
 from sortie_train.results import keep, recall, result_path
 from sortie_train.teams import make_team
 

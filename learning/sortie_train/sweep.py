@@ -20,9 +20,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from sortie_core.config import UserError, content_hash
 from sortie_core.files import write_atomically
+from sortie_core.processes import follow_parent, kill, one_thread_each
 from sortie_policy.checkpoint import load_metadata
 from sortie_train import run_state
-from sortie_train.processes import follow_parent, kill, one_thread_each
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess

@@ -102,15 +102,6 @@ def test_results_do_not_depend_on_the_workers(tmp_path: Path) -> None:
     assert np.any(alone < none)
 
 
-def test_workers_leave_the_environment_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    with module._one_thread_each():
-        assert os.environ["OMP_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "1"
-    assert os.environ["OMP_NUM_THREADS"] == "3"
-    assert "MKL_NUM_THREADS" not in os.environ
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_run_goes_on_where_it_was_and_leaves_no_process(
     tmp_path: Path, counted: list[str], workers: int
