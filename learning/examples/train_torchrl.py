@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -172,15 +173,16 @@ def fly(env: DeliveryTorchRLEnv, choose: Callable[[TensorDictBase], TensorDictBa
         choose: adds the action to what a step or a reset gave.
 
     Returns:
-        delivered, the delivered share in the end; time_average, its mean over the decisions.
+        delivered, the delivered share in the end; time_average, its mean over the mission time, as between decisions.
     """
     evaluation = env.config.evaluation
     now = env.reset(seeds=range(evaluation.first_seed, evaluation.first_seed + evaluation.n_layouts))
-    shares = []
+    shares = [0.0]
     for _ in range(-(-env.config.n_steps // env.world.ticks)):
         now = step_mdp(env.step(choose(now)))
         shares.append(now["delivered"].mean().item())
-    return {"delivered": shares[-1], "time_average": sum(shares) / len(shares)}
+    between = [(before + after) / 2 for before, after in pairwise(shares)]
+    return {"delivered": shares[-1], "time_average": sum(between) / len(between)}
 
 
 def run(config: Config, seed: int, updates: int) -> dict[str, dict[str, float]]:
@@ -202,15 +204,27 @@ def run(config: Config, seed: int, updates: int) -> dict[str, dict[str, float]]:
     return figures | {"after training": fly(judge, most_probable)}
 
 
+def _whole(least: int) -> Callable[[str], int]:
+    """Reads whole numbers from `least` on."""
+
+    def read(text: str) -> int:
+        if not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text} is no whole number from {least} on")
+        return int(text)
+
+    return read
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description="Train a team on the batched world with TorchRL: independent PPO.")
     parser.add_argument("config", nargs="?", default="configs/scarce.yaml", help="a configuration")
     parser.add_argument("overrides", nargs="*", help="section.key=value, any number of them")
-    parser.add_argument("--seed", type=int, default=1, help="of the weights, the layouts and the choices")
-    parser.add_argument("--updates", type=int, default=150, help="rollouts to learn from")
+    parser.add_argument("--seed", type=_whole(0), default=1, help="of the weights, the layouts and the choices")
+    parser.add_argument("--updates", type=_whole(1), default=150, help="rollouts to learn from")
     given = parser.parse_intermixed_args(arguments)
     started = time.perf_counter()
+    torch.set_num_threads(1)  # for networks of this size more only wait for each other
     try:
         config = load_config(given.config, [*OVERRIDES, *given.overrides])
         figures = run(config, given.seed, given.updates)

@@ -66,6 +66,7 @@ def train(
     overrides: Overrides = None,
     out: Out = None,
     resume: Resume = False,
+    json: Json = False,
 ) -> None:
     """Train a policy in the batched point world."""
     loaded = _load(config, overrides)
@@ -78,9 +79,18 @@ def train(
         folder = out
     else:
         folder = open_run_folder(out) if resume else create_run_folder(out)
+    from sortie_train.train import report
     from sortie_train.train import train as train_policy
 
-    train_policy(loaded, folder, resume)
+    try:
+        checkpoint = train_policy(loaded, folder, resume)
+    except KeyboardInterrupt:
+        if leads and (folder / "train_state.pt").exists():
+            again = shlex.join(["sortie", "train", str(config), *(overrides or []), "--out", str(folder), "--resume"])
+            print(f"sortie: interrupted; go on with: {again}", file=sys.stderr)
+        raise
+    if leads:
+        report(checkpoint, json)
 
 
 @app.command()
@@ -94,6 +104,11 @@ def evaluate(
 ) -> None:
     """Compare all methods on the same unseen layouts, or answer questions about them."""
     loaded = _load(config, overrides)
+    if loaded.evaluation.train_seeds and any(each.startswith("policy.checkpoint=") for each in overrides or []):
+        raise _user_error(
+            "policy.checkpoint: has no effect beside evaluation.train_seeds, which names the policies by "
+            "evaluation.checkpoints; add evaluation.train_seeds=[] to fly this one alone"
+        )
     from sortie_cli.run_folder import create_run_folder, open_run_folder
     from sortie_train.evaluate import evaluate as evaluate_methods
     from sortie_train.flights import plan

@@ -6,6 +6,7 @@ source reports or what this project asks for, each with a rule that tells whethe
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
@@ -203,7 +204,11 @@ def ask(config: Config) -> list[Asked]:
     """
     evaluation = config.evaluation
     if unknown := [name for name in evaluation.ask if name not in evaluation.questions]:
-        raise UserError(f"evaluation.ask: {unknown[0]} is none of {', '.join(evaluation.questions) or 'no questions'}")
+        close = difflib.get_close_matches(unknown[0], evaluation.questions, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(evaluation.questions)}"
+        if not evaluation.questions:
+            hint = "this configuration asks none; configs/evaluate/questions.yaml does"
+        raise UserError(f"evaluation.ask: no question {unknown[0]}; {hint}")
     names = evaluation.ask or list(evaluation.questions)
     questions = {name: _parsed(name, evaluation.questions[name]) for name in names}
     known = sources(config, [method for question in questions.values() for method in question.flown])

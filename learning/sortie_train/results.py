@@ -91,7 +91,7 @@ def content_key(flight: Flight) -> str:
         file = locate(checkpoint)
         data["checkpoint"], own = _trained(file, file.stat().st_mtime_ns)
     if ":" in own:
-        programs.append(own.partition(":")[0])
+        data["own"] = _beside(own.partition(":")[0])
     return content_hash(data | {"method": flight.method, "programs": [_program(name) for name in programs]})
 
 
@@ -107,8 +107,17 @@ def _program(module: str) -> str:
     """A hash of what a module or package does; comments, docstrings and layout do not count."""
     found = importlib.import_module(module)
     paths = [Path(folder) for folder in getattr(found, "__path__", [])] or [Path(found.__file__ or "")]
-    files = sorted(file for path in paths for file in (path.rglob("*.py") if path.is_dir() else [path]))
-    return hashlib.sha256(b"\n".join(map(meaning, files))).hexdigest()
+    return _meanings(file for path in paths for file in (path.rglob("*.py") if path.is_dir() else [path]))
+
+
+@cache
+def _beside(module: str) -> str:
+    """A hash of what a user's module does, and all that lie beside it, which it may import."""
+    return _meanings(Path(importlib.import_module(module).__file__ or "").parent.glob("*.py"))
+
+
+def _meanings(files: Iterable[Path]) -> str:
+    return hashlib.sha256(b"\n".join(map(meaning, sorted(files)))).hexdigest()
 
 
 def meaning(file: Path) -> bytes:

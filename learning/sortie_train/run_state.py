@@ -13,6 +13,7 @@ from sortie_core.config import UserError, content_hash
 from sortie_core.files import write_atomically
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from sortie_core.config import Config
@@ -58,7 +59,7 @@ def read(out: Path, config: Config, n_workers: int) -> dict[str, Any]:
         raise UserError(f"{path} is truncated or damaged ({reason}); train again in a new folder") from None
     if earlier != config.hash():
         raise UserError(
-            f"{out} was trained with configuration {earlier}, this is {config.hash()}; "
+            f"{out} was trained with {_difference(yaml.safe_load(saved['config']), config)}; "
             f"resume with {out / 'config.yaml'}, or name a new folder"
         )
     if len(saved["workers"]) != n_workers:
@@ -66,3 +67,19 @@ def read(out: Path, config: Config, n_workers: int) -> dict[str, Any]:
             f"{out} was trained by {len(saved['workers'])} processes, these are {n_workers}; resume with as many"
         )
     return saved
+
+
+def _difference(earlier: dict[str, Any], config: Config) -> str:
+    """The first key that differs, with both values, and how many more there are."""
+    now, then = (dict(_leaves(data)) for data in (config.model_dump(mode="python"), earlier))
+    keys = [key for key in now | then if now.get(key) != then.get(key)]
+    more = f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
+    return f"{keys[0]}={then.get(keys[0])}, but here it is {now.get(keys[0])}{more}"
+
+
+def _leaves(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

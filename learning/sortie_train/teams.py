@@ -142,7 +142,8 @@ class ReferenceTeam:
             UserError: the reference chose something that is no consumer.
         """
         self._n_missions, wait = len(state.time_s), state.unmet.shape[1]
-        choice = np.asarray(self._reference.choose(state))
+        seen = state.map(np.array) if ":" in self._method else state  # a class may plan in place; the mission goes on
+        choice = np.asarray(self._reference.choose(seen))
         whole = choice.shape == state.present.shape and np.issubdtype(choice.dtype, np.integer)
         if not (whole and choice.min() >= 0 and choice.max() <= wait):
             raise UserError(

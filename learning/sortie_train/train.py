@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
+from sortie_policy.checkpoint import load_metadata
 from sortie_train import train_ippo, train_q
 
 if TYPE_CHECKING:
@@ -28,6 +30,25 @@ def train(config: Config, out: Path, resume: bool = False) -> Path:
     trainer.run()
     trainer.judge()
     return out / "policy.ckpt"
+
+
+def report(checkpoint: Path, as_json: bool) -> None:
+    """Print what the trained policy delivers on unseen layouts, in either world, and how to fly it.
+
+    Args:
+        checkpoint: from `train`.
+        as_json: for machines, all figures of both worlds.
+    """
+    figures = load_metadata(checkpoint)["figures"]
+    if as_json:
+        print(json.dumps({"checkpoint": str(checkpoint), "figures": figures}, indent=2))
+        return
+    for world, row in figures.items():
+        print(
+            f"{row['n_layouts']} unseen layouts, {row['n_agents']} drones, {world} world: delivered "
+            f"{row['delivered_mean']:.3f}, time average {row['delivered_auc_mean']:.3f}"
+        )
+    print(f"fly it: sortie sim CONFIG policy.checkpoint={checkpoint}")
 
 
 def trainer_of(config: Config) -> type[TrainingRun]:

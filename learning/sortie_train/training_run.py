@@ -202,7 +202,12 @@ class TrainingRun:
     def descend(self) -> None:
         """One step of the optimiser along the gradients."""
         self.workers.average_gradients(self.trained)
-        torch.nn.utils.clip_grad_norm_(self.trained, self.config.train.max_grad_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.trained, self.config.train.max_grad_norm)
+        if not torch.isfinite(norm):
+            raise UserError(
+                f"update {self.updates_done + 1}: the gradient is no longer finite; lower train.learning_rate="
+                f"{self.config.train.learning_rate:g}, in a new folder"
+            )
         self.optimiser.step()
         cell, sizes = getattr(self.policy, "cell", None), self.config.policy
         if sizes.projection and isinstance(cell, LGTCCell):

@@ -150,8 +150,9 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
         UserError: one line that names the file or key and how to mend it.
     """
     data = _read(Path(path), [])
-    _apply(data, map(_split, overrides))
-    return _validate(data, str(path))
+    changed = dict(map(_split, overrides))
+    _apply(data, changed.items())
+    return _validate(data, str(path), changed)
 
 
 def _read(path: Path, extending: list[Path]) -> dict[str, Any]:
@@ -240,11 +241,14 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _validate(data: dict[str, Any], source: str) -> Config:
+def _validate(data: dict[str, Any], source: str, overridden: Iterable[str] = ()) -> Config:
+    """The configuration; an error is blamed on its source, or on the override that has brought it."""
     try:
         return Config.model_validate(_numbers(data))
     except ValidationError as error:
-        raise UserError(_one_line(error, source)) from None
+        key = ".".join(str(part) for part in error.errors()[0]["loc"])
+        own = any(key == each or key.startswith(f"{each}.") for each in overridden)
+        raise UserError(_one_line(error, "override" if own else source)) from None
 
 
 def _numbers(data: Any) -> Any:
@@ -291,6 +295,8 @@ def _suggest(key: str) -> str:
 
     names = list(keys())
     leaf = {name.rsplit(".", 1)[-1]: name for name in names}
+    if whole := [name for name in names if key.startswith(f"{name}.") and name.rsplit(".", 1)[-1] in _FREE]:
+        return f"; {whole[0]} is set as a whole, best in a file that extends this one"
     close = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
     if not close and key.rsplit(".", 1)[-1] in leaf:
         close = [leaf[key.rsplit(".", 1)[-1]]]

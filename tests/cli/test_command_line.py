@@ -170,7 +170,9 @@ def test_train_gets_the_overridden_configuration_and_a_new_folder(
 ) -> None:
     calls: list[tuple[Config, Path, bool]] = []
     recorder = types.ModuleType("sortie_train.train")
+    reports: list[tuple[Path | None, bool]] = []
     recorder.__dict__["train"] = lambda *arguments: calls.append(arguments)
+    recorder.__dict__["report"] = lambda *arguments: reports.append(arguments)
     monkeypatch.setitem(sys.modules, "sortie_train.train", recorder)
     out = tmp_path / "run"
     monkeypatch.setattr(sys, "argv", ["sortie", "train", CONFIG, "seed=7", "comm.radius_m=inf", "--out", str(out)])
@@ -180,3 +182,33 @@ def test_train_gets_the_overridden_configuration_and_a_new_folder(
     ((config, folder, resume),) = calls
     assert (config.seed, config.comm.radius_m, folder, resume) == (7, float("inf"), out, False)
     assert out.is_dir()
+    assert reports == [(None, False)]
+
+
+def test_an_interrupted_training_says_how_it_goes_on(
+    sortie_here: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(_config: Config, folder: Path, _resume: bool) -> None:
+        (folder / "train_state.pt").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sortie_train.train.train", interrupted)
+    done = sortie_here("train", CONFIG, "seed=7", "--out", str(tmp_path / "run"))
+    assert done.returncode == 130
+    assert (
+        done.stderr
+        == f"sortie: interrupted; go on with: sortie train {CONFIG} seed=7 --out {tmp_path / 'run'} --resume\n"
+    )
+
+
+def test_a_checkpoint_that_would_not_be_flown_is_refused(sortie_here: Command) -> None:
+    done = sortie_here("evaluate", "configs/evaluate/main.yaml", "policy.checkpoint=mine.ckpt")
+    assert done.returncode == 2
+    assert "policy.checkpoint: has no effect" in done.stderr
+    assert "evaluation.train_seeds=[]" in done.stderr
+
+
+def test_a_wrong_value_is_blamed_on_who_gave_it(sortie_here: Command) -> None:
+    assert sortie_here("evaluate", CONFIG, "team.n_agents=0").stderr.startswith("sortie: override: team.n_agents: ")
+    whole = sortie_here("evaluate", "configs/evaluate/questions.yaml", "evaluation.questions.loss.values=[0.1]").stderr
+    assert "evaluation.questions is set as a whole" in whole

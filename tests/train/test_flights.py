@@ -68,6 +68,7 @@ def test_methods_that_are_slow_for_large_teams_leave_those_out(configured: Calla
         (["evaluation.methods=[lgtc]", "evaluation.learned={lgtc: {}, deaf: {policy.exchanges: 0}}",
           "policy.exchanges=2"], ["lgtc-1.ckpt", "policy.exchanges=3", "policy.exchanges=2"]),
         (["task.demand_sensing=relayed"], ["greedy is told every demand", "task.demand_sensing=relayed", "auction"]),
+        (["evaluation.methods=[lgtc]", "policy.network=mlp"], ["lgtc-1.ckpt", "policy.network=lgtc", "=mlp"]),
         (["evaluation.suites={odd: {comm.radius: 3}}"], ["evaluation.suites.odd", "comm.radius_m"]),
         (["evaluation.suites={odd: {comm.radius_m: far}}"], ["evaluation.suites.odd", "comm.radius_m", "far"]),
         (["evaluation.suites={odd: {evaluation.n_layouts: 3}}"], ["evaluation.suites.odd", "evaluation.n_layouts"]),
@@ -163,6 +164,16 @@ def test_a_class_that_cannot_be_made_is_named_with_its_reason(
         UserError, match=f"{method} cannot be made of a configuration .AttributeError: .*no_such_section"
     ):
         make_team(method, configured())
+
+
+def test_a_class_that_plans_in_place_does_not_change_the_mission(
+    configured: Callable[..., Config], own_class: Callable[[str], str], three_missions: WorldState
+) -> None:
+    team = make_team(own_class("state.unmet.fill(0) or np.zeros(state.present.shape, int)"), configured())
+    before = three_missions.unmet.copy()
+    team.choose(three_missions)
+    assert np.array_equal(three_missions.unmet, before)
+    assert before.any()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,8 +105,11 @@ def test_questions_that_make_no_sense_are_refused(
 
 
 def test_an_unknown_name_is_refused(asking: Callable[..., Config]) -> None:
-    with pytest.raises(UserError, match="evaluation.ask: third is none of first, second"):
-        ask(asking("evaluation.ask=[third]", first=RADIUS, second=RADIUS))
+    for name, hint in (("third", "there are first, second"), ("secnd", "did you mean second?")):
+        with pytest.raises(UserError, match=rf"evaluation.ask: no question {name}; {re.escape(hint)}"):
+            ask(asking(f"evaluation.ask=[{name}]", first=RADIUS, second=RADIUS))
+    with pytest.raises(UserError, match="this configuration asks none"):
+        ask(load_config(PROJECT / "configs" / "delivery.yaml", ["evaluation.ask=[first]"]))
 
 
 def answered(asked: Asked, **figures: Callable[[Point], np.ndarray]) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from sortie_policy.runtime import AgentRuntime
 from sortie_train.losses import log_probability
 from sortie_train.rollout import Collector, replay
 from sortie_train.schedule import Schedule
-from sortie_train.train import train
+from sortie_train.train import report, train
 from sortie_train.train_ippo import Trainer
 
 SMALL = [
@@ -86,12 +87,34 @@ def test_resuming_refuses_what_it_cannot_continue(config: Config) -> None:
         Trainer(config, Path("nowhere"), resume=True)
     trainer = Trainer(config, Path("run"), resume=False)
     trainer.save()
-    with pytest.raises(UserError, match="trained with configuration"):
+    with pytest.raises(UserError, match=r"trained with train.learning_rate=0.002, but here it is 0.1; resume with"):
         Trainer(config.override(["train.learning_rate=0.1"]), Path("run"), resume=True)
     state = Path("run/train_state.pt")
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(UserError, match="truncated or damaged"):
         Trainer(config, Path("run"), resume=True)
+
+
+def test_a_training_that_diverges_ends_with_a_hint_and_keeps_what_was_saved(config: Config) -> None:
+    trainer = Trainer(config, Path("run"), resume=False)
+    trainer.save()
+    saved = weights_of(Path("run/policy.ckpt"))
+    (trainer.policy.log_std.sum() * np.inf).backward()
+    with pytest.raises(UserError, match=r"update 1: the gradient is no longer finite; lower train.learning_rate=0.002"):
+        trainer.descend()
+    assert np.array_equal(weights_of(Path("run/policy.ckpt")), saved)
+
+
+def test_a_training_reports_what_it_delivers(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = train(config.override(["train.total_steps=150"]), Path("run"))
+    capsys.readouterr()
+    report(checkpoint, as_json=True)
+    figures = json.loads(capsys.readouterr().out)["figures"]
+    report(checkpoint, as_json=False)
+    point, pybullet, last = capsys.readouterr().out.splitlines()
+    assert f"2 unseen layouts, 8 drones, point world: delivered {figures['point']['delivered_mean']:.3f}" in point
+    assert "pybullet world" in pybullet
+    assert last == "fly it: sortie sim CONFIG policy.checkpoint=run/policy.ckpt"
 
 
 def test_replaying_a_rollout_gives_what_was_collected(config: Config) -> None:
