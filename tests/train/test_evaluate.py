@@ -20,6 +20,7 @@ from sortie_train.evaluate import evaluate, fly_policy
 from sortie_train.flight_pool import fly_one
 from sortie_train.flights import plan
 from sortie_train.results import meaning, result_path
+from sortie_train.sweep import plan_trainings
 
 if TYPE_CHECKING:
     import subprocess
@@ -329,6 +330,19 @@ def test_the_shipped_checkpoint_says_where_it_comes_from() -> None:
     # Judged on configs/scarce.yaml, where time is short.
     assert metadata["figures"]["pybullet"]["delivered_mean"] >= 0.85
     assert metadata["figures"]["point"]["delivered_mean"] >= 0.89
+
+
+def test_the_shipped_checkpoints_are_those_that_the_sweep_trains(tmp_path: Path) -> None:
+    """By every key that both versions of the schema have."""
+    config = load_config(PROJECT / "configs" / "evaluate" / "main.yaml")
+    trainings = {each.name: each for each in plan_trainings(config, tmp_path / "sweep")}
+    for seed in config.evaluation.train_seeds:
+        planned = trainings[f"lgtc-{seed}"].config.model_dump(mode="python")
+        shipped = load_metadata(PROJECT / config.evaluation.checkpoints.format(method="lgtc", seed=seed))["config"]
+        for section in ("team", "task", "world", "comm", "policy", "reward", "expert", "train"):
+            common = planned[section].keys() & shipped[section].keys()
+            assert {key: shipped[section][key] for key in common} == {key: planned[section][key] for key in common}
+        assert shipped["seed"] == planned["seed"] == seed
 
 
 def test_a_policy_of_another_radius_is_not_evaluated_by_accident() -> None:
