@@ -134,12 +134,14 @@ def _sources(config: Config, method: str) -> Iterator[tuple[int | None, dict[str
 def _check_checkpoint(config: Config, method: str, seed: int | None, path: str) -> None:
     """Refuse a checkpoint of another method or seed; a key that its version did not have yet cannot have differed.
 
-    Methods differ by what any of them changes, also where this one does not, and by their networks.
+    Methods differ by their networks and by what any of them changes, also where this one does not. The one policy of
+    `policy.checkpoint` may be trained in any way that its method leaves open.
     """
     learned = config.evaluation.learned
     asked = config.changed(learned[method], f"evaluation.learned.{method}").model_dump(mode="python")
     metadata = load_metadata(path)
-    keys = dict.fromkeys(["policy.network", *(key for changes in learned.values() for key in changes)])
+    compared = learned.values() if seed is not None else [learned[method]]
+    keys = dict.fromkeys(["policy.network", *(key for changes in compared for key in changes)])
     expected = {key: _look_up(asked, key) for key in keys} | ({} if seed is None else {"seed": seed})
     for key, value in expected.items():
         trained = _look_up(metadata["config"], key)
