@@ -152,6 +152,8 @@ def _print_table(bench: Bench, report: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from sortie_train.table import console_for_tables
+
     table = Table("", "", title=bench.title, show_header=False, title_justify="left")
     verdict = "[green]met[/green]" if report["met"] else "[red]missed[/red]"
     table.add_row("[bold]result[/bold]", f"[bold]{report['value']:,.4g} {bench.unit}[/bold]")
@@ -169,7 +171,7 @@ def _print_table(bench: Bench, report: dict[str, Any]) -> None:
         listed = Table(*(heading.replace("_", " ") for heading in rows[0]))
         for row in rows:
             listed.add_row(*(_cell(value) for value in row.values()))
-        Console().print(listed)
+        console_for_tables().print(listed)
 
 
 def _cell(value: object) -> str:

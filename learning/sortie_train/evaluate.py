@@ -22,7 +22,7 @@ from sortie_train.plots import plot
 from sortie_train.policy_team import PolicyTeam
 from sortie_train.question_report import report
 from sortie_train.results import as_csv
-from sortie_train.table import Contest, as_markdown, tables
+from sortie_train.table import Contest, as_markdown, console_for_tables, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from sortie_train.flights import Flight
     from sortie_train.play import Figures
     from sortie_train.questions import Asked
-
-_PIPE_WIDTH = 200
-"""Characters of a table that no terminal shows."""
 
 
 def evaluate(
@@ -82,8 +79,7 @@ def evaluate(
     if as_json:
         print(json.dumps(rows, indent=2, allow_nan=False))
     else:
-        shown_on = Console()
-        shown_on.width = max(shown_on.width, 0 if shown_on.is_terminal else _PIPE_WIDTH)
+        shown_on = console_for_tables()
         for table in shown:
             shown_on.print(table)
     return rows

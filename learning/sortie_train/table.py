@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ FIGURES = {
     "energy_proxy": "energy_proxy",
 }
 """Keys of a row, and the figures whose means over seeds and layouts they are; time_to_90_s where it was reached."""
+
+
+_PIPE_WIDTH = 200
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,13 @@ def _pair(bounds: np.ndarray) -> list[float | None]:
 
 def _interval_key(key: str) -> str:
     return f"{key.removesuffix('_mean')}_ci95"
+
+
+def console_for_tables() -> Console:
+    """Where tables are printed: as wide as the terminal, and wide enough for all columns where there is none."""
+    console = Console()
+    console.width = max(console.width, 0 if console.is_terminal else _PIPE_WIDTH)
+    return console
 
 
 def tables(rows: list[dict[str, Any]]) -> list[Table]:
