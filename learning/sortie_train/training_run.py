@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -24,8 +23,6 @@ from torch.utils.tensorboard import SummaryWriter
 
 from sortie_core.config import UserError
 from sortie_core.files import write_atomically
-from sortie_core.layout import sample_training_layout
-from sortie_expert.bank import solve_bank
 from sortie_policy import contraction
 from sortie_policy.actor_critic import LGTCPolicy
 from sortie_policy.checkpoint import write_checkpoint
@@ -34,21 +31,17 @@ from sortie_policy.lgtc_cell import LGTCCell
 from sortie_policy.team_policy import make_policy
 from sortie_train import run_state
 from sortie_train.evaluate import fly_policy
-from sortie_train.rollout import Collector
+from sortie_train.scenarios import collector, scenarios_of
 from sortie_train.schedule import Schedule
-from sortie_train.teams import refuse_slow_radio
 from sortie_train.workers import Workers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from sortie_core.config import Config
-    from sortie_core.state import WorldState
     from sortie_policy.team_policy import TeamPolicy
     from sortie_train.rollout import Rollout
 
-_BY_SCENARIO = ("team.", "task.", "comm.", "train.n_consumers", "train.n_resources")
-"""What scenarios may change: the missions, not what learns from them."""
 _FLOWN_LAYOUTS = 10
 """PyBullet flies one mission at a time, and slowly."""
 
@@ -78,14 +71,7 @@ class TrainingRun:
         torch.set_num_threads(1)
         torch.manual_seed(config.seed)
         self.config, self.out, self.workers = config, out, Workers()
-        scenarios = [self._scenario(index) for index in range(len(config.train.scenarios))]
-        if config.comm.radius_m not in {each.comm.radius_m for each in scenarios}:
-            raise UserError(
-                f"train.scenarios: all change comm.radius_m={config.comm.radius_m:g}; add {{}} to them to train on "
-                "the configuration as it stands"
-            )
-        for each in scenarios:
-            refuse_slow_radio(each)
+        scenarios = scenarios_of(config, self.workers)
         self.policy = make_policy(config).to(self.workers.device)
         self.modules = {"policy": self.policy} | {
             name: module.to(self.workers.device) for name, module in self.helpers().items()
@@ -97,7 +83,7 @@ class TrainingRun:
         per_update = config.train.n_envs * config.train.decisions_per_rollout * config.policy.decision_steps
         self.n_updates = max(1, round(config.train.total_steps / per_update))
         saved = run_state.read(out, config, self.workers.count) if resume else None
-        self.collectors = [self._collector(index) for index in range(len(config.train.scenarios))]
+        self.collectors = [collector(each, index, self.workers) for index, each in enumerate(scenarios)]
         self.random = torch.Generator().manual_seed(config.seed)
         if self.workers.leads:
             write_atomically(out / "config.yaml", config.to_yaml())
@@ -168,7 +154,7 @@ class TrainingRun:
         actor = self.actor()
         train = self.config.train
         taught = self.imitates and (self.updates_done < train.imitation_updates or train.imitation_weight > 0)
-        rollouts = [collector.collect(actor, now.guidance, taught) for collector in self.collectors[: now.scenarios]]
+        rollouts = [each.collect(actor, now.guidance, taught) for each in self.collectors[: now.scenarios]]
         figures = self.learn(rollouts, now)
         self.updates_done += 1
         decisions = sum(each.choice.shape[0] * each.choice.shape[1] for each in rollouts)
@@ -229,41 +215,11 @@ class TrainingRun:
                 self.figures[backend] = fly_policy(config, partial(progress.advance, bar))
         self._write_policy()
 
-    # Environments.
-
-    def _scenario(self, index: int) -> Config:
-        config, scenarios, source = self.config, self.config.train.scenarios, f"train.scenarios, the {index + 1}."
-        for key in scenarios[index]:
-            if not key.startswith(_BY_SCENARIO) or key == "task.dimensions":
-                raise UserError(f"{source}: {key} is the same in all scenarios; change it for the whole training")
-        envs = self.workers.share(config.train.n_envs, "train.n_envs")
-        share, rest = divmod(envs, len(scenarios))
-        if rest:
-            raise UserError(
-                f"train.n_envs: {envs} in this process cannot be shared evenly by {len(scenarios)} train.scenarios; "
-                "make it a multiple"
-            )
-        if share < config.train.minibatches:
-            raise UserError(
-                f"train.minibatches: {config.train.minibatches} are more than the {share} environments of a scenario; "
-                "lower it, or raise train.n_envs"
-            )
-        return config.changed(scenarios[index] | {"train.n_envs": share}, source)
-
-    def _collector(self, index: int) -> Collector:
-        """The environments of one scenario, with layouts and random numbers of its own."""
-        config = self._scenario(index)
-        bank = sample_training_layout(config, _layout_seeds(config))
-        nowhere = np.full(bank.stock.shape[:2], bank.demand.shape[1])
-        assignment = self.workers.once(lambda: _solved(bank, config)) if config.reward.guidance else nowhere
-        seed = np.random.SeedSequence([self.config.seed, index, self.workers.rank]).generate_state(1)[0]
-        return Collector(config, bank, assignment, int(seed), str(self.workers.device))
-
     # Saving.
 
     def save(self) -> None:
         """Write the deployable checkpoint and the state to go on from, each atomically."""
-        snapshots = [collector.snapshot() for collector in self.collectors]
+        snapshots = [each.snapshot() for each in self.collectors]
         workers = self.workers.gather({"collectors": snapshots, "memories": self.memories()})
         if self.workers.leads:
             self._write_policy()
@@ -300,8 +256,8 @@ class TrainingRun:
         self.optimiser.load_state_dict(saved["optimiser"])
         self.random.set_state(saved["random"])
         own = saved["workers"][self.workers.rank]
-        for collector, each in zip(self.collectors, own["collectors"], strict=True):
-            collector.restore(each)
+        for each, snapshot in zip(self.collectors, own["collectors"], strict=True):
+            each.restore(snapshot)
         self.recall(own["memories"])
 
 
@@ -310,32 +266,10 @@ def mean_figures(figures: list[dict[str, float]]) -> dict[str, float]:
     return {name: sum(each[name] for each in figures) / len(figures) for name in figures[0]}
 
 
-def _solved(bank: WorldState, config: Config) -> np.ndarray:
-    with Progress("expert", *Progress.get_default_columns(), console=Console(stderr=True)) as progress:
-        bar = progress.add_task("solving layouts ahead", total=None)
-        return solve_bank(bank, config, progress=lambda done, total: progress.update(bar, completed=done, total=total))
-
-
 def _known_mean(figures: list[float]) -> float:
     """The mean of what is known; NaN where nothing is, as where no episode has ended."""
     known = [figure for figure in figures if math.isfinite(figure)]
     return sum(known) / len(known) if known else math.nan
-
-
-def _layout_seeds(config: Config) -> range:
-    """Training layouts, those of each seed apart from those of every other and from the evaluation's.
-
-    Raises:
-        UserError: the seed is so large that they would meet the evaluation's.
-    """
-    count = config.expert.bank_layouts
-    most = config.evaluation.first_seed // count - 1
-    if config.seed > most:
-        raise UserError(
-            f"seed: {config.seed} would train on layouts of the evaluation; with evaluation.first_seed="
-            f"{config.evaluation.first_seed} and expert.bank_layouts={count} it is at most {most}"
-        )
-    return range(config.seed * count, (config.seed + 1) * count)
 
 
 def _commit() -> str:

@@ -180,8 +180,8 @@ def test_training_layouts_never_are_those_of_the_evaluation(config: Config) -> N
 @pytest.mark.parametrize(
     ("overrides", "match"),
     [
-        (["train.scenarios=[{}, {policy.decision_steps: 2}]"], "the 2.: policy.decision_steps is the same in all"),
-        (["train.scenarios=[{task.dimensions: 3}]"], "the 1.: task.dimensions is the same in all"),
+        (["train.scenarios=[{}, {policy.decision_steps: 2}]"], "number 2: policy.decision_steps is the same in all"),
+        (["train.scenarios=[{task.dimensions: 3}]"], "number 1: task.dimensions is the same in all"),
         (["train.n_envs=7"], "train.n_envs: 7 in this process cannot be shared evenly by 2 train.scenarios"),
         (["train.minibatches=4"], "train.minibatches: 4 are more than the 3 environments of a scenario"),
     ],
