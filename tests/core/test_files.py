@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import resource
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,17 +12,19 @@ from sortie_core.config import UserError
 from sortie_core.files import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    """No file may become larger than 1 KB."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+ON_A_SMALL_DISK = """
+import resource, sys
+from sortie_core.config import UserError
+from sortie_core.files import write_atomically
+resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+try:
+    write_atomically(sys.argv[1], b"x" * 4096)
+except UserError as error:
+    print(error)
+"""
 
 
 def test_text_and_bytes_are_written_with_their_folders(tmp_path: Path) -> None:
@@ -32,12 +35,13 @@ def test_text_and_bytes_are_written_with_their_folders(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
+    """In a process of its own, for the limit is on all its files."""
     path = tmp_path / "file"
     write_atomically(path, "old")
-    with pytest.raises(UserError, match=f"cannot write {path} .File too large.; free the place"):
-        write_atomically(path, b"x" * 4096)
+    command = [sys.executable, "-c", ON_A_SMALL_DISK, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.startswith(f"cannot write {path} (File too large); free the place")
     assert path.read_text(encoding="utf-8") == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
