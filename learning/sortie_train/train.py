@@ -27,8 +27,9 @@ def train(config: Config, out: Path, resume: bool = False) -> Path:
         UserError: nothing to resume from, or it was made with another configuration.
     """
     trainer = trainer_of(config)(config, out, resume)
-    trainer.run()
-    trainer.judge()
+    if not trainer.judged:
+        trainer.run()
+        trainer.judge()
     return out / "policy.ckpt"
 
 

@@ -25,7 +25,7 @@ from sortie_core.config import UserError
 from sortie_core.files import write_atomically
 from sortie_policy import contraction
 from sortie_policy.actor_critic import LGTCPolicy
-from sortie_policy.checkpoint import write_checkpoint
+from sortie_policy.checkpoint import load_metadata, write_checkpoint
 from sortie_policy.export import export_stages
 from sortie_policy.lgtc_cell import LGTCCell
 from sortie_policy.team_policy import make_policy
@@ -94,6 +94,11 @@ class TrainingRun:
     def gamma(self) -> float:
         """Discount per decision."""
         return self.config.train.gamma_per_s ** (self.config.world.dt_s * self.config.policy.decision_steps)
+
+    @property
+    def judged(self) -> bool:
+        """Whether the training is over, and its checkpoint says what it delivers."""
+        return self.updates_done == self.n_updates and bool(load_metadata(self.out / "policy.ckpt")["figures"])
 
     # What an algorithm brings.
 

@@ -106,7 +106,10 @@ def test_a_training_that_diverges_ends_with_a_hint_and_keeps_what_was_saved(conf
 
 
 def test_a_training_reports_what_it_delivers(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
-    checkpoint = train(config.override(["train.total_steps=150"]), Path("run"))
+    short = config.override(["train.total_steps=150"])
+    checkpoint = train(short, Path("run"))
+    written = checkpoint.stat().st_mtime_ns
+    assert train(short, Path("run"), resume=True).stat().st_mtime_ns == written, "what is over is not flown again"
     capsys.readouterr()
     report(checkpoint, as_json=True)
     figures = json.loads(capsys.readouterr().out)["figures"]
