@@ -29,6 +29,7 @@ def train(config: Config, out: Path, resume: bool = False) -> Path:
     trainer = trainer_of(config)(config, out, resume)
     if not trainer.judged:
         trainer.run()
+        trainer.workers.part()
         trainer.judge()
     return out / "policy.ckpt"
 

@@ -84,6 +84,12 @@ class Workers:
         dist.broadcast_object_list(made, device=self.device)
         return made[0]
 
+    def part(self) -> None:
+        """End the talk between the processes, once all of them have come so far: exits without it may abort."""
+        if self.count > 1:
+            dist.barrier()
+            dist.destroy_process_group()
+
     def gather(self, value: Any) -> list[Any]:
         """The value of every process, by rank, in the one that leads; an empty list in the others."""
         if self.count == 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +93,7 @@ def test_what_the_command_trains_can_be_flown_in_teams_of_any_size(method: str) 
     path = train(config, Path("run"))
     assert 0 <= load_metadata(path)["figures"]["pybullet"]["delivered_mean"] <= 1
     larger = config.changed({"policy.checkpoint": str(path), "team.n_agents": 9, "world.backend": "point"}, "test")
-    figures = fly(larger, partial(PolicyTeam, larger), lambda _: None)
+    figures = fly(larger, PolicyTeam, lambda _: None)
     assert (figures["delivered_fraction"] >= 0).all()
 
 
