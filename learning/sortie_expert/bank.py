@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sortie_core.files import write_atomically
-from sortie_core.processes import follow_parent, one_thread_each
+from sortie_core.processes import pool_of
 from sortie_core.state import WorldState
 from sortie_expert.assignment import WORKING_GAP, Solver, solve
 from sortie_expert.problem import AssignmentProblem
@@ -123,15 +122,10 @@ class AssignmentBank:
         if workers <= 1:
             yield from ((path, solve(problem, *how)) for path, problem in problems.items())
             return
-        one_thread_each()
-        # Spawned, for a fork would copy the locks of threads that it does not copy.
-        with ProcessPoolExecutor(workers, get_context("spawn"), initializer=follow_parent) as pool:
+        with pool_of(workers) as pool:
             jobs = {pool.submit(solve, problem, *how): path for path, problem in problems.items()}
-            try:
-                for job in as_completed(jobs):
-                    yield jobs[job], job.result()
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+            for job in as_completed(jobs):
+                yield jobs[job], job.result()
 
 
 def solve_bank(

@@ -1,8 +1,8 @@
 """What a planner can do without a centre: drones that radio connects, however indirectly, plan together.
 
 The radio costs nothing here and has as many rounds as it takes, so that all drones of a connected part of the team know
-the same and come to the same plan. Without memory, nobody in range can know more. This project's design, as a bound on
-what agreement by radio can be worth.
+the same and come to the same plan. This project's design: it tells what joint planning is worth on what radio brings at
+the time. It is no bound, for the search is a heuristic, and who remembers what was heard before may do better.
 """
 
 from __future__ import annotations

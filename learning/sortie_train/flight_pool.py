@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import torch
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sortie_core.config import UserError
-from sortie_core.processes import follow_parent, kill, one_thread_each
+from sortie_core.processes import follow_parent, pool_of
 from sortie_train.play import fly
 from sortie_train.results import keep, recall, result_path
 from sortie_train.teams import make_team
@@ -65,23 +64,15 @@ def _fly(flights: dict[Flight, Path], jobs: int, console: Console) -> None:
 
 def _fly_beside_each_other(flights: dict[Flight, Path], jobs: int) -> Iterator[Flight]:
     """Flights as they end."""
-    one_thread_each()
-    spawning = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(flights)), spawning, initializer=_begin_worker) as pool:
+    with pool_of(min(jobs, len(flights)), _begin_worker) as pool:
         # The longest first, so that none of them is left alone at the end.
         flown = {
             pool.submit(fly_one, flight, flights[flight], _ignore): flight
             for flight in sorted(flights, key=_effort, reverse=True)
         }
-        try:
-            for future in as_completed(flown):
-                future.result()
-                yield flown[future]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in multiprocessing.active_children():
-                kill(worker)
-            raise
+        for future in as_completed(flown):
+            future.result()
+            yield flown[future]
 
 
 def _begin_worker() -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from multiprocessing import parent_process
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context, parent_process
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from multiprocessing.process import BaseProcess
 
 
@@ -40,3 +43,24 @@ def kill(process: BaseProcess) -> None:
         os.killpg(process.pid or 0, signal.SIGKILL)
     except ProcessLookupError:
         pass  # it had not become a group yet, or has ended
+
+
+@contextmanager
+def pool_of(count: int, begin: Callable[[], None] = follow_parent) -> Iterator[ProcessPoolExecutor]:
+    """Processes that follow this one, for a block of code; whatever interrupts it, ends them at once.
+
+    They are spawned, for a fork would copy the locks of threads that it does not copy.
+
+    Args:
+        count: of processes.
+        begin: what each does first; it must follow its parent.
+    """
+    one_thread_each()
+    with ProcessPoolExecutor(count, get_context("spawn"), initializer=begin) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in active_children():
+                kill(process)
+            raise
