@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from sortie_core.action import REMEMBERED_TICKS, Neighbours, make_way, velocity_command
+from sortie_core.exploration import Exploration
 from sortie_core.observation import Observation, observation, pair_features
 from sortie_core.packets import Decision, LocalView, Packet, n_rounds
 from sortie_policy.checkpoint import check_compatible, load_metadata, load_stages
@@ -80,6 +81,7 @@ class AgentRuntime:
         self._random = np.random.default_rng([config.seed, index])
         self._table = IntentTable(index, config)
         self._demands, self._relayed = DemandTable(config), config.task.demand_sensing == "relayed"
+        self._exploration: Exploration | None = None
         self._beacons: dict[int, Beacon] = {}
         self._tick: Rounds | None = None
         self._sent = Packet(index, -1, 0, np.zeros(0, np.float32))
@@ -147,9 +149,17 @@ class AgentRuntime:
             position, velocity, _, told = np.split(beacon.payload, parts)
             self._demands.hear(told, now=deciding)
             self._beacons[sender] = Beacon(position, velocity, beacon.tick, view.tick)
+        neighbours = self._neighbours(view.tick)
+        if deciding and self._relayed:
+            self._explore(view, neighbours)
         if deciding:
             yield from self._deliberate(view)
-        self.decision = self._decision(view, self._neighbours(view.tick))
+        self.decision = self._decision(view, neighbours)
+
+    def _explore(self, view: LocalView, neighbours: Neighbours) -> None:
+        place, time_s = _single(view.position), np.array([view.time_s], np.float32)
+        before = self._exploration or Exploration.beginning(place, self.config)
+        self._exploration = before.looked(place, time_s, neighbours, self.config)
 
     def _neighbours(self, tick: int) -> Neighbours:
         """Who repels, as beacons tell: from where they were sent, others should have gone straight on."""
@@ -238,10 +248,14 @@ class AgentRuntime:
         choice = wait if self._choice is None else self._choice
         open_ = consumers.active & ~consumers.completed
         going = choice < wait and (self._relayed or bool(open_[choice]))
+        target = _single(consumers.position[choice] if going else view.position)
+        moving = np.array([[going]])
+        if self._exploration:
+            target, moving = self._exploration.lead(target, moving)
         target, moving = make_way(
             _single(view.position),
-            _single(consumers.position[choice] if going else view.position),
-            np.array([[going]]),
+            target,
+            moving,
             np.asarray(consumers.position, np.float32)[None],
             open_[None],
             self.config,

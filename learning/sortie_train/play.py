@@ -12,6 +12,7 @@ from sortie_core.action import team_command
 from sortie_core.beacons import Beacons
 from sortie_core.comm_graph import adjacency, squared_distances
 from sortie_core.delivery import finished, serving
+from sortie_core.exploration import Exploration
 from sortie_core.metrics import MissionMetrics
 from sortie_core.packets import Packet
 from sortie_core.reward import reward_terms
@@ -98,6 +99,7 @@ def play(team: Team, state: WorldState, step: Step) -> Figures:
     beacons = Beacons(config, np.random.default_rng(config.seed).random)
     n_agents = np.maximum(state.present.sum(axis=1), 1)
     agreement = Agreement(config) if config.evaluation.agreement else None
+    exploration = Exploration.beginning(state.position, config) if team.explores else None
     returns = np.zeros(len(state.time_s))
     asked = np.maximum(state.demand.sum(axis=(1, 2)), _TINY)
     curves = {CURVE: [metrics.result()["delivered_fraction"]], STOCK: [_living_stock(state) / asked]}
@@ -105,13 +107,15 @@ def play(team: Team, state: WorldState, step: Step) -> Figures:
         running = ~np.logical_or(*finished(state, config))
         if not running.any():
             break
+        neighbours = beacons.exchange(state, linked)
         if tick % config.policy.decision_steps == 0:
             choice, correction = team.choose(state)
+            exploration = exploration and exploration.looked(state.position, state.time_s, neighbours, config)
             radio.count(team.bytes_sent, running)
             if agreement:
                 agreement.count(state, choice, running)
         radio.count_beacons(state, linked, running)
-        result = step(team_command(state, choice, beacons.exchange(state, linked), correction, config))
+        result = step(team_command(state, choice, neighbours, correction, config, exploration))
         returns += running * result.reward.sum(axis=1) / n_agents
         metrics.update(state, result.state, result.squared_m2)
         state, linked = result.state, result.adjacency

@@ -29,6 +29,7 @@ class PolicyTeam:
 
     Attributes:
         config: of the missions, with what the policy's training has fixed.
+        explores: agents that wait go and look for demands, as they do where those are sensed.
         bytes_sent: [B] by all agents of a team so far, without beacons; networks other than LGTC send no more.
 
     Raises:
@@ -44,6 +45,7 @@ class PolicyTeam:
             self.policy.load_state_dict(weights)
         except RuntimeError as error:
             raise UserError(f"checkpoint {path} does not fit its own configuration ({error}); train again") from None
+        self.explores = self.config.task.demand_sensing == "relayed"
         self.bytes_sent = np.zeros(1)
         self._memory: Memory | None = None
         self._knowledge: DemandKnowledge | None = None

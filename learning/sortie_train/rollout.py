@@ -14,6 +14,7 @@ from torch import Tensor
 from sortie_core.action import team_command
 from sortie_core.beacons import Beacons
 from sortie_core.delivery import MET, outstanding
+from sortie_core.exploration import Exploration
 from sortie_core.metrics import delivered_share
 from sortie_core.state import WorldState
 from sortie_expert.auction import auction
@@ -105,6 +106,7 @@ class Collector:
         self.assignment = self._bank_assignment[picked]
         self.fresh = torch.ones(n_envs, dtype=torch.bool, device=device)
         self.knowledge = first_knowledge(self.world.state, config)
+        self.exploration = Exploration.beginning(self.world.state.position, config) if self.knowledge else None
 
     def _pick(self, count: int) -> np.ndarray:
         return self.layouts.integers(len(self.bank.time_s), size=count)
@@ -210,9 +212,12 @@ class Collector:
         running = torch.ones(len(alive), dtype=torch.bool, device=self.device)
         self._over = (~running, ~running)
         linked = self.world.graph()[1]
-        for _ in range(self.config.policy.decision_steps):
+        for tick in range(self.config.policy.decision_steps):
             state = self.world.state
-            command = team_command(state, choice, self.beacons.exchange(state, linked), correction, self.config)
+            neighbours = self.beacons.exchange(state, linked)
+            if self.exploration and not tick:
+                self.exploration = self.exploration.looked(state.position, state.time_s, neighbours, self.config)
+            command = team_command(state, choice, neighbours, correction, self.config, self.exploration)
             result = self.world.step(command, self.assignment)
             linked = result.adjacency
             terms = {
@@ -241,6 +246,8 @@ class Collector:
         self.beacons.forget(ended)
         if self.knowledge:
             self.knowledge = self.knowledge.forgotten(ended)
+        if self.exploration:
+            self.exploration = self.exploration.forgotten(ended)
         self.fresh = ended
 
     def snapshot(self) -> dict[str, Any]:
@@ -253,6 +260,7 @@ class Collector:
             "memory": self.memory,
             "beacons": (self.beacons.flying, self.beacons.last),
             "knowledge": self.knowledge,
+            "exploration": self.exploration,
             "fresh": self.fresh,
         }
 
@@ -263,7 +271,7 @@ class Collector:
         self.world.restart(WorldState(**saved["world"]))
         self.assignment, self.memory, self.fresh = saved["assignment"], saved["memory"], saved["fresh"]
         self.beacons.flying, self.beacons.last = saved["beacons"]
-        self.knowledge = saved["knowledge"]
+        self.knowledge, self.exploration = saved["knowledge"], saved["exploration"]
 
 
 def _of_the_living(value: Tensor, alive: Tensor) -> Tensor:

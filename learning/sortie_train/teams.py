@@ -36,10 +36,12 @@ class Team(Protocol):
 
     Attributes:
         config: of the missions, with what a policy's training has fixed.
+        explores: agents that wait go and look for demands.
         bytes_sent: [B] by all agents of a team so far in order to choose, without the beacons that every team sends.
     """
 
     config: Config
+    explores: bool
 
     @property
     def bytes_sent(self) -> np.ndarray: ...  # noqa: D102
@@ -100,7 +102,7 @@ _ALL_KNOWING = ("auction", "local_search", "expert", "expert_static")
 
 
 class ReferenceTeam:
-    """A reference, or a user's own class, as a `Team`.
+    """A reference, or a user's own class, as a `Team`; it is told where demands are, and explores nothing.
 
     Args:
         method: its name, for messages.
@@ -109,6 +111,8 @@ class ReferenceTeam:
     Raises:
         UserError: there is no such method, or its class cannot be made.
     """
+
+    explores = False
 
     def __init__(self, method: str, config: Config) -> None:
         self.config, self._method = config, method

@@ -9,6 +9,7 @@ from array_api_compat import array_namespace
 
 if TYPE_CHECKING:
     from sortie_core.config import Config
+    from sortie_core.exploration import Exploration
     from sortie_core.state import Array, WorldState
 
 _ARRIVAL_SHARE = 0.5
@@ -148,7 +149,12 @@ def make_way(
 
 
 def team_command(
-    state: WorldState, choice: Array, linked: Array | Neighbours, correction: Array | None, config: Config
+    state: WorldState,
+    choice: Array,
+    linked: Array | Neighbours,
+    correction: Array | None,
+    config: Config,
+    exploration: Exploration | None = None,
 ) -> Array:
     """Velocity commands of whole teams, for batched worlds and centralised references.
 
@@ -159,6 +165,7 @@ def team_command(
         linked: what agents know of the motion of others; or [B, N, N] bool, whose motion they know as it is.
         correction: [B, N, D] in [-1, 1], or None.
         config: for speeds and distances.
+        exploration: where those who wait go; None to wait in place.
 
     Returns:
         [B, N, D] m/s; zero for agents that are not alive.
@@ -174,6 +181,8 @@ def team_command(
         [xp.take_along_axis(state.consumer_position[..., k], index, axis=1) for k in range(state.position.shape[2])],
         axis=-1,
     )
+    if exploration:
+        target, going = exploration.lead(target, going)
     target, going = make_way(state.position, target, going, state.consumer_position, wanted, config)
     command = velocity_command(
         state.position,

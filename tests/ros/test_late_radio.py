@@ -12,6 +12,7 @@ from sortie_core.action import team_command
 from sortie_core.beacons import Beacons
 from sortie_core.comm_graph import adjacency
 from sortie_core.config import Config, load_config
+from sortie_core.exploration import Exploration
 from sortie_core.packets import Consumers, LocalView, Packet
 from sortie_nodes.radio import Radio
 from sortie_policy.checkpoint import write_checkpoint
@@ -76,14 +77,16 @@ def test_the_graph_flies_what_the_batched_team_flies(checkpoint: Path, latency: 
     team, graph, world = PolicyTeam(config), Graph(config), PointWorld(config, "numpy")
     beacons = Beacons(config, np.random.default_rng(0).random)
     state, linked = world.reset([3]), world.graph()[1]
+    exploration = Exploration.beginning(state.position, config) if team.explores else None
     late_neighbours, known = 0, []
     for tick in range(config.n_steps):
+        neighbours = beacons.exchange(state, linked)
         if tick % config.policy.decision_steps == 0:
             choice, correction = team.choose(state)
             known.append(float(team._knowledge.known.float().mean()) if team._knowledge else 1.0)
-        neighbours = beacons.exchange(state, linked)
+            exploration = exploration and exploration.looked(state.position, state.time_s, neighbours, config)
         late_neighbours += int(neighbours.linked.sum()) * (latency > 0)
-        expected = team_command(state, choice, neighbours, correction, config)
+        expected = team_command(state, choice, neighbours, correction, config, exploration)
         consumers = Consumers(
             state.consumer_position[0], state.demand[0], state.unmet[0], state.active[0], state.completed[0],
             np.zeros(state.completed.shape[1], bool), state.presence[0],

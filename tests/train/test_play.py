@@ -89,7 +89,7 @@ class Chatterer:
     """Sends 100 bytes per agent alive and decision, and waits."""
 
     def __init__(self, config: Config) -> None:
-        self.config, self.bytes_sent = config, np.zeros(1)
+        self.config, self.bytes_sent, self.explores = config, np.zeros(1), False
 
     def choose(self, state: WorldState) -> tuple[np.ndarray, None]:
         self.bytes_sent = self.bytes_sent + 100.0 * state.alive.sum(axis=1)
