@@ -6,7 +6,6 @@ All choose consumers for `sortie_core.action.team_command`, at the same times, s
 from __future__ import annotations
 
 import difflib
-import importlib
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from sortie_core.config import UserError
+from sortie_core.own_classes import import_class, told_in_a_line
 from sortie_core.packets import deliberation_rounds
 from sortie_expert.auction import auction
 from sortie_expert.cbba import CBBA
@@ -123,13 +123,8 @@ class ReferenceTeam:
                 f"{', '.join(_ALL_KNOWING)}"
             )
         make = _constructor(method)
-        try:
+        with told_in_a_line(f"evaluation.methods: {method} cannot be made of a configuration"):
             self._reference = make(config)
-        except UserError:
-            raise
-        except Exception as error:  # whatever a user's class may raise
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise UserError(f"evaluation.methods: {method} cannot be made of a configuration ({reason})") from None
         if not callable(getattr(self._reference, "choose", None)):
             raise UserError(f"evaluation.methods: {method} has no method choose(state)")
         self._n_missions = 0
@@ -143,11 +138,14 @@ class ReferenceTeam:
         """See `Team`.
 
         Raises:
-            UserError: the reference chose something that is no consumer.
+            UserError: a class of the user's own failed, or chose something that is no consumer.
         """
         self._n_missions, wait = len(state.time_s), state.unmet.shape[1]
-        seen = state.map(np.array) if ":" in self._method else state  # a class may plan in place; the mission goes on
-        choice = np.asarray(self._reference.choose(seen))
+        if ":" not in self._method:
+            return self._reference.choose(state), None
+        with told_in_a_line(f"evaluation.methods: {self._method}.choose failed"):
+            # It may plan in place; the mission goes on.
+            choice = np.asarray(self._reference.choose(state.map(np.array)))
         whole = choice.shape == state.present.shape and np.issubdtype(choice.dtype, np.integer)
         if not (whole and choice.min() >= 0 and choice.max() <= wait):
             raise UserError(
@@ -191,9 +189,4 @@ def _constructor(method: str) -> Callable[[Config], Any]:
             hint = f"did you mean {close[0]}?" if close else f"references are {', '.join(REFERENCES)}"
             raise UserError(f"evaluation.methods: {method} is neither in evaluation.learned nor a reference; {hint}")
         return REFERENCES[method]
-    module, _, name = method.partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever a user's module may raise
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"evaluation.methods: {method} cannot be imported ({reason})") from None
+    return import_class(method, "evaluation.methods")

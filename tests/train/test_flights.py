@@ -166,6 +166,15 @@ def test_a_class_that_cannot_be_made_is_named_with_its_reason(
         make_team(method, configured())
 
 
+def test_a_class_that_fails_at_a_decision_is_named_with_reason_and_place(
+    configured: Callable[..., Config], own_class: Callable[[str], str], three_missions: WorldState
+) -> None:
+    method = own_class("state.no_such_array")
+    file = f"{method.partition(':')[0]}.py"
+    with pytest.raises(UserError, match=rf"{method}.choose failed .AttributeError: .*no_such_array.*, at {file}:\d+"):
+        make_team(method, configured()).choose(three_missions)
+
+
 def test_a_class_that_plans_in_place_does_not_change_the_mission(
     configured: Callable[..., Config], own_class: Callable[[str], str], three_missions: WorldState
 ) -> None:

@@ -96,7 +96,7 @@ def test_a_failure_stops_no_other_and_is_told_at_the_end(
     assert (tmp_path / "sweep" / "lgtc-1" / "finished").exists()
     assert out == "", "what is not whole is not to be evaluated"
     told = [line for line in err.splitlines() if line.startswith("sortie: ")]
-    assert told[0].startswith("sortie: sweep/odd-1 failed: sortie: policy.network: 'no.such:Net' cannot be imported")
+    assert told[0].startswith("sortie: sweep/odd-1 failed: sortie: policy.network: no.such:Net cannot be imported")
     assert "1 of 2 trainings failed" in told[1]
     assert "sortie sweep config.yaml --out sweep --resume" in told[1]
 

@@ -1,0 +1,51 @@
+"""Classes of the user's own, by ``package.module:Class``; what they raise is told in a line that says where."""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sortie_core.config import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def import_class(path: str, key: str) -> Any:
+    """What ``package.module:Class`` names.
+
+    Args:
+        path: the name.
+        key: of the configuration, for messages.
+
+    Raises:
+        UserError: it cannot be imported.
+    """
+    module, _, name = path.partition(":")
+    with told_in_a_line(f"{key}: {path} cannot be imported"):
+        return getattr(importlib.import_module(module), name)
+
+
+@contextmanager
+def told_in_a_line(what: str) -> Iterator[None]:
+    """Whatever is raised within, by code that is not this project's, as a `UserError` that begins with `what`."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # whatever a user's code may raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{what} ({reason}{_place(error)})") from None
+
+
+def _place(error: Exception) -> str:
+    # The first two places are in `told_in_a_line` and where it is used; what is installed is not the user's to mend.
+    places = [
+        each
+        for each in traceback.extract_tb(error.__traceback__)[2:]
+        if "site-packages" not in each.filename and Path(each.filename).is_file()
+    ]
+    return f", at {Path(places[-1].filename).name}:{places[-1].lineno}" if places else ""
