@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(".cache/expert")
 """Where banks are kept unless told otherwise, relative to the working directory."""
-_FORMAT = 2
+_FORMAT = 3
 
 
 class AssignmentBank:

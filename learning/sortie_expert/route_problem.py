@@ -165,10 +165,12 @@ class RouteProgramme:
         once = block(routes[:, 0], np.arange(n_routes), np.ones(n_routes))
         demand = block(consumer * n_kinds + kind, amounts, np.ones(n_amounts))
         chosen = block(np.tile(np.arange(n_amounts), 2), np.r_[amounts, route], np.r_[np.ones(n_amounts), -most])
-        carried, which = np.unique(route * n_kinds + kind, return_inverse=True)
+        # What is asked for presence is not used up.
+        spent = np.flatnonzero(problem.table.consumable[0][kind])
+        carried, which = np.unique((route * n_kinds + kind)[spent], return_inverse=True)
         supply = block(
-            np.r_[which, np.arange(len(carried))], np.r_[amounts, carried // n_kinds],
-            np.r_[np.ones(n_amounts), -stock[routes[carried // n_kinds, 0], carried % n_kinds]],
+            np.r_[which, np.arange(len(carried))], np.r_[amounts[spent], carried // n_kinds],
+            np.r_[np.ones(len(spent)), -stock[routes[carried // n_kinds, 0], carried % n_kinds]],
         )  # fmt: skip
         limits = np.ones(once.shape[0]), need.ravel()[: demand.shape[0]], np.zeros(n_amounts), np.zeros(len(carried))
         return cls(

@@ -157,9 +157,9 @@ class AgentRuntime:
         self.decision = self._decision(view, neighbours)
 
     def _explore(self, view: LocalView, neighbours: Neighbours) -> None:
-        place, time_s = _single(view.position), np.array([view.time_s], np.float32)
+        place = _single(view.position)
         before = self._exploration or Exploration.beginning(place, self.config)
-        self._exploration = before.looked(place, time_s, neighbours, self.config)
+        self._exploration = before.looked(place, neighbours, self.config)
 
     def _neighbours(self, tick: int) -> Neighbours:
         """Who repels, as beacons tell: from where they were sent, others should have gone straight on."""

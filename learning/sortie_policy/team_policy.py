@@ -12,10 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from sortie_core.comm_graph import adjacency
 from sortie_core.config import UserError
-from sortie_core.layout import sample_layout
-from sortie_core.observation import observe
 from sortie_core.own_classes import import_class, told_in_a_line
 from sortie_policy.kept_intents import UNKNOWN, KeptIntents
 
@@ -190,7 +187,7 @@ def make_policy(config: Config) -> TeamPolicy:
     """The network that `policy.network` names, with fresh weights.
 
     Raises:
-        UserError: it cannot be imported, is no `TeamPolicy`, fails, or decides about something else than it is asked.
+        UserError: it cannot be imported or made, or is no `TeamPolicy`.
     """
     name = config.policy.network
     path = NETWORKS.get(name, name)
@@ -202,31 +199,4 @@ def make_policy(config: Config) -> TeamPolicy:
     if name in NETWORKS:
         return network(config)
     with told_in_a_line(f"policy.network: {name} cannot be made of a configuration"):
-        policy = network(config)
-    _try_out(policy, config)
-    return policy
-
-
-@torch.no_grad()
-def _try_out(policy: TeamPolicy, config: Config) -> None:
-    """Let a network of the user's own decide once, and hold the shapes against those of `Deliberation`."""
-    name = config.policy.network
-    state = sample_layout(config, [0, 1]).map(torch.as_tensor)
-    seen, late = observe(state, config), config.comm.latency_steps > 0
-    linked = adjacency(state.position, state.alive, config.comm.radius_m)
-    with told_in_a_line(f"policy.network: {name} fails at a decision"):
-        out, _, _ = policy(seen, linked, policy.initial_memory(seen, late))
-    team, consumers = state.present.shape, state.unmet.shape[1]
-    expected = {
-        "state": (*team, policy.hidden),
-        "attention": (*team, consumers + 1),
-        "log_choice": (*team, consumers + 1),
-        "correction": (*team, config.task.dimensions),
-        "support": (*team, team[1]),
-        "value": (*team, *out.value.shape[2:]),
-    }
-    for field, shape in expected.items():
-        if getattr(out, field).shape != shape:
-            raise UserError(
-                f"policy.network: {name} gives {field} of shape {tuple(getattr(out, field).shape)}, not {shape}"
-            )
+        return network(config)

@@ -110,7 +110,7 @@ def play(team: Team, state: WorldState, step: Step) -> Figures:
         neighbours = beacons.exchange(state, linked)
         if tick % config.policy.decision_steps == 0:
             choice, correction = team.choose(state)
-            exploration = exploration and exploration.looked(state.position, state.time_s, neighbours, config)
+            exploration = exploration and exploration.looked(state.position, neighbours, config)
             radio.count(team.bytes_sent, running)
             if agreement:
                 agreement.count(state, choice, running)

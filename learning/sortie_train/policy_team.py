@@ -14,6 +14,7 @@ from sortie_policy.checkpoint import check_compatible, load_metadata, load_weigh
 from sortie_policy.team_policy import Memory, make_policy
 from sortie_train.outlook import first_knowledge, outlook
 from sortie_train.radio_load import deliberation_bytes, demand_bytes
+from sortie_train.try_out import try_out
 
 if TYPE_CHECKING:
     from sortie_core.config import Config
@@ -46,6 +47,7 @@ class PolicyTeam:
         except RuntimeError as error:
             raise UserError(f"checkpoint {path} does not fit its own configuration ({error}); train again") from None
         self.explores = self.config.task.demand_sensing == "relayed"
+        try_out(self.policy, self.config)
         self.bytes_sent = np.zeros(1)
         self._memory: Memory | None = None
         self._knowledge: DemandKnowledge | None = None

@@ -125,7 +125,10 @@ def meaning(file: Path) -> bytes:
     content = file.read_bytes()
     if file.suffix != ".py":
         return content
-    program = ast.parse(content)
+    try:
+        program = ast.parse(content)
+    except (SyntaxError, ValueError):  # such as a stray file beside a user's own
+        return content
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(program):
         if isinstance(node, documented) and ast.get_docstring(node) is not None:

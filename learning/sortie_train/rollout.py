@@ -216,7 +216,7 @@ class Collector:
             state = self.world.state
             neighbours = self.beacons.exchange(state, linked)
             if self.exploration and not tick:
-                self.exploration = self.exploration.looked(state.position, state.time_s, neighbours, self.config)
+                self.exploration = self.exploration.looked(state.position, neighbours, self.config)
             command = team_command(state, choice, neighbours, correction, self.config, self.exploration)
             result = self.world.step(command, self.assignment)
             linked = result.adjacency

@@ -33,6 +33,7 @@ from sortie_train import run_state
 from sortie_train.evaluate import fly_policy
 from sortie_train.scenarios import collector, scenarios_of
 from sortie_train.schedule import Schedule
+from sortie_train.try_out import try_out
 from sortie_train.workers import Workers
 
 if TYPE_CHECKING:
@@ -72,7 +73,10 @@ class TrainingRun:
         torch.manual_seed(config.seed)
         self.config, self.out, self.workers = config, out, Workers()
         scenarios = scenarios_of(config, self.workers)
-        self.policy = make_policy(config).to(self.workers.device)
+        self.policy = make_policy(config)
+        for each in scenarios:
+            try_out(self.policy, each)
+        self.policy.to(self.workers.device)
         self.modules = {"policy": self.policy} | {
             name: module.to(self.workers.device) for name, module in self.helpers().items()
         }

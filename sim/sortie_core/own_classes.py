@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sysconfig
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,10 +43,12 @@ def told_in_a_line(what: str) -> Iterator[None]:
 
 
 def _place(error: Exception) -> str:
-    # The first two places are in `told_in_a_line` and where it is used; what is installed is not the user's to mend.
-    places = [
-        each
-        for each in traceback.extract_tb(error.__traceback__)[2:]
-        if "site-packages" not in each.filename and Path(each.filename).is_file()
-    ]
+    """Where in the user's own files it happened; what is installed, and this project, are not theirs to mend."""
+    places = [each for each in traceback.extract_tb(error.__traceback__) if _is_own(Path(each.filename))]
     return f", at {Path(places[-1].filename).name}:{places[-1].lineno}" if places else ""
+
+
+def _is_own(file: Path) -> bool:
+    installed = Path(sysconfig.get_paths()["stdlib"]), Path(sysconfig.get_paths()["purelib"])
+    ours = any(part.startswith("sortie_") for part in file.parts)
+    return file.is_file() and not ours and not any(file.is_relative_to(folder) for folder in installed)

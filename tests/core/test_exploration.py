@@ -1,4 +1,4 @@
-"""Who waits goes and looks: all of the arena, apart from neighbours, and again after a while."""
+"""Who waits goes and looks: at all of the arena, apart from neighbours, and then again."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from hand_made_missions import assert_same, configuration, mission
 from sortie_core.action import Neighbours, team_command
 from sortie_core.comm_graph import adjacency
 from sortie_core.dynamics import follow_velocity
-from sortie_core.exploration import Exploration
+from sortie_core.exploration import Exploration, _cells
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sortie_core.config import Config
     from sortie_core.state import WorldState
 
 SENSED = ["task.demand_sensing=relayed", "task.arena_half_m=4.0", "task.service_radius_m=0.3"]
+CORNER = [-3.9, -3.9]
 
 
 def sensing(radius_m: float, *overrides: str) -> Config:
@@ -26,10 +29,9 @@ def sensing(radius_m: float, *overrides: str) -> Config:
     return configuration(*SENSED, f"task.sensing_radius_m={radius_m}", *overrides)
 
 
-def waiting(*position: list[float], time_s: float = 0.0) -> WorldState:
+def waiting(*position: list[float]) -> WorldState:
     far_off = [[100.0] * len(position[0])]
-    state = mission(list(position), [[1.0]] * len(position), far_off, [[1.0]])
-    return state.replace(time_s=state.time_s + np.float32(time_s))
+    return mission(list(position), [[1.0]] * len(position), far_off, [[1.0]])
 
 
 def seen(state: WorldState, radius_m: float = np.inf) -> Neighbours:
@@ -38,26 +40,41 @@ def seen(state: WorldState, radius_m: float = np.inf) -> Neighbours:
 
 def looked(state: WorldState, config: Config, before: Exploration | None = None, hears: float = np.inf) -> Exploration:
     before = before or Exploration.beginning(state.position, config)
-    return before.looked(state.position, state.time_s, seen(state, hears), config)
+    return before.looked(state.position, seen(state, hears), config)
 
 
-@pytest.mark.parametrize("radius_m", [1.0, 2.0])
-def test_a_drone_that_waits_sees_all_of_the_arena(radius_m: float) -> None:
-    config = sensing(radius_m)
-    state, exploration, consumers = waiting([-3.0, 1.0]), None, np.random.default_rng(0).uniform(-4, 4, (200, 2))
-    met = np.zeros(len(consumers), bool)
-    for tick in range(500):
+def wander(config: Config, state: WorldState, ticks: int) -> Iterator[tuple[WorldState, Exploration]]:
+    """Drones that do nothing but wait, at each of their decisions."""
+    exploration = None
+    for tick in range(ticks):
         if tick % config.policy.decision_steps == 0:
-            exploration = looked(state.replace(time_s=state.time_s * 0), config, exploration)
-        command = team_command(state, np.array([[1]]), seen(state), None, config, exploration)
+            exploration = looked(state, config, exploration)
+            yield state, exploration
+        command = team_command(state, np.ones(state.present.shape, int), seen(state), None, config, exploration)
         position, velocity = follow_velocity(state.position, state.velocity, command, state.alive, config.world)
         state = state.replace(position=position, velocity=velocity)
-        met |= np.linalg.norm(consumers - position[0, 0], axis=1) <= radius_m
-    assert not exploration.unexplored.any()
-    assert met.mean() > 0.9, "corners of cells may be out of sight"
 
 
-def test_the_nearest_cell_that_nobody_has_seen_is_next() -> None:
+@pytest.mark.parametrize(("radius_m", "ticks"), [(1.0, 900), (2.0, 300), (3.5, 150)])
+def test_a_drone_that_waits_sees_all_of_the_arena_to_its_corners(radius_m: float, ticks: int) -> None:
+    demands = np.random.default_rng(0).uniform(-4, 4, (500, 2))
+    met, looks = np.zeros(len(demands), bool), []
+    for state, exploration in wander(sensing(radius_m), waiting([-3.0, 1.0]), ticks):
+        met |= np.linalg.norm(demands - state.position[0, 0], axis=1) <= radius_m
+        looks.append(np.isfinite(exploration.nearest_m).all() and (exploration.nearest_m <= radius_m).all())
+        assert exploration.unexplored.all(), "it begins again"
+    assert met.all()
+    assert any(looks)
+
+
+def test_all_is_looked_at_before_anything_is_seen_to_its_corners() -> None:
+    config = sensing(2.0)
+    for _, exploration in wander(config, waiting([-3.0, 1.0]), 100):
+        goal = exploration.nearest_m[(exploration.goal[0, 0] == _cells(config)[0]).all(-1)[None, None]]
+        assert goal > 2.0 or (exploration.nearest_m <= 2.0).all()
+
+
+def test_the_nearest_cell_that_nobody_has_looked_at_is_next() -> None:
     exploration = looked(waiting([-3.2, -3.0]), sensing(2.0))
     np.testing.assert_allclose(exploration.goal[0, 0], [-3, -1])
     target, going = exploration.lead(np.zeros((1, 1, 2)), np.array([[False]]))
@@ -78,27 +95,27 @@ def test_neighbours_explore_apart() -> None:
 
 def test_what_neighbours_see_is_explored_for_those_who_hear_them() -> None:
     state, config = waiting([-3.0, -3.0], [3.0, 3.0]), sensing(2.0)
-    both, alone = (looked(state, config, hears=hears).looked_s > -np.inf for hears in (np.inf, 1.0))
-    assert both[0].all(axis=0).sum() == both[0].any(axis=0).sum() == 2 * alone[0, 0].sum()
-    assert not (alone[0, 0] & alone[0, 1]).any()
+    both, alone = (looked(state, config, hears=hears).nearest_m[0] <= 2.0 for hears in (np.inf, 1.0))
+    assert np.array_equal(both[0], both[1])
+    assert np.array_equal(both[0], alone[0] | alone[1])
+    assert alone.any(axis=1).all() and not (alone[0] & alone[1]).any()
 
 
-def test_after_a_while_it_begins_again() -> None:
+def test_when_all_has_been_seen_it_begins_again() -> None:
+    """One cell of 8 m, of which 2.4 m around the centre have to be reached to see the corners."""
     config = sensing(8.0)
-    here, there = waiting([-3.9, -3.9], time_s=1.0), waiting([-3.9, -3.9], time_s=20.0)
-    exploration = looked(here, config)
-    assert not exploration.unexplored.any(), "one cell, whose centre is in sight"
-    assert not looked(there, config, exploration).unexplored.any()
-    away = there.replace(position=there.position * 3)
-    assert looked(away, config, exploration).unexplored.all()
-    assert not looked(away.replace(time_s=here.time_s + 5), config, exploration).unexplored.any()
+    exploration = looked(waiting(CORNER), config)
+    assert exploration.unexplored.all()
+    exploration = looked(waiting([0.5, 0.0]), config, exploration)
+    assert not exploration.unexplored.any()
+    assert looked(waiting(CORNER), config, exploration).unexplored.all()
 
 
 def test_new_missions_begin_unexplored() -> None:
     config, state = sensing(2.0), waiting([0.0, 0.0])
     fresh = looked(state.map(lambda array: np.concatenate([array, array])), config).forgotten(np.array([True, False]))
-    assert np.isinf(fresh.looked_s[0]).all() and not fresh.unexplored[0]
-    assert not np.isinf(fresh.looked_s[1]).all() and fresh.unexplored[1]
+    assert np.isinf(fresh.nearest_m[0]).all() and not fresh.unexplored[0]
+    assert not np.isinf(fresh.nearest_m[1]).any() and fresh.unexplored[1]
 
 
 @pytest.mark.parametrize("radius_m", [0.001, 3.0, np.inf])
@@ -107,7 +124,7 @@ def test_any_radius_and_dimension_makes_cells_that_can_be_explored(radius_m: flo
     config = sensing(radius_m, f"task.dimensions={dimensions}")
     state = waiting([0.3] * dimensions)
     exploration = looked(state, config)
-    assert exploration.looked_s.shape[2] <= 1024
+    assert exploration.nearest_m.shape[2] <= 1024
     if np.isinf(radius_m):
         assert not exploration.unexplored.any()
     else:

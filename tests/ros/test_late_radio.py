@@ -84,7 +84,7 @@ def test_the_graph_flies_what_the_batched_team_flies(checkpoint: Path, latency: 
         if tick % config.policy.decision_steps == 0:
             choice, correction = team.choose(state)
             known.append(float(team._knowledge.known.float().mean()) if team._knowledge else 1.0)
-            exploration = exploration and exploration.looked(state.position, state.time_s, neighbours, config)
+            exploration = exploration and exploration.looked(state.position, neighbours, config)
         late_neighbours += int(neighbours.linked.sum()) * (latency > 0)
         expected = team_command(state, choice, neighbours, correction, config, exploration)
         consumers = Consumers(
