@@ -86,8 +86,13 @@ def train(
         checkpoint = train_policy(loaded, folder, resume)
     except KeyboardInterrupt:
         if leads and (folder / "train_state.pt").exists():
-            again = shlex.join(["sortie", "train", str(config), *(overrides or []), "--out", str(folder), "--resume"])
-            print(f"sortie: interrupted; go on with: {again}", file=sys.stderr)
+            _say_how_to_go_on("train", config, overrides, folder)
+        elif leads:
+            print(
+                f"sortie: interrupted before anything was saved (train.checkpoint_every="
+                f"{loaded.train.checkpoint_every}); delete {folder} to begin again",
+                file=sys.stderr,
+            )
         raise
     if leads:
         report(checkpoint, json)
@@ -116,7 +121,12 @@ def evaluate(
 
     earlier = open_run_folder(out) if resume else None
     flights, asked = plan(loaded), ask(loaded)  # refuse what cannot be flown, before there is a folder
-    evaluate_methods(loaded, flights, earlier or create_run_folder(out), jobs, json, asked)
+    folder = earlier or create_run_folder(out)
+    try:
+        evaluate_methods(loaded, flights, folder, jobs, json, asked)
+    except KeyboardInterrupt:
+        _say_how_to_go_on("evaluate", config, overrides, folder)
+        raise
 
 
 @app.command()
@@ -138,13 +148,20 @@ def sweep(
     trainings = plan_trainings(loaded, out)
     if not resume:
         create_run_folder(out)
-    failed = train_all(trainings, jobs)
+    try:
+        failed = train_all(trainings, jobs)
+    except KeyboardInterrupt:
+        _say_how_to_go_on("sweep", config, overrides, out)
+        raise
     for training in failed:
         print(f"sortie: {training.folder} failed: {training.last_words} (see train.log there)", file=sys.stderr)
     again = [str(config), *(overrides or [])]
     if failed:
         command = shlex.join(["sortie", "sweep", *again, "--out", str(out), "--resume"])
-        print(f"sortie: {len(failed)} of {len(trainings)} trainings failed; again: {command}", file=sys.stderr)
+        print(
+            f"sortie: {len(failed)} of {len(trainings)} trainings failed; when that is mended: {command}",
+            file=sys.stderr,
+        )
         raise typer.Exit(1)
     print(shlex.join(["sortie", "evaluate", *again, *evaluation_overrides(loaded, out)]))
 
@@ -171,6 +188,11 @@ def doctor(json: Json = False) -> None:
     from sortie_cli.doctor import examine
 
     raise typer.Exit(examine(json))
+
+
+def _say_how_to_go_on(command: str, config: Path, overrides: list[str] | None, folder: Path) -> None:
+    again = shlex.join(["sortie", command, str(config), *(overrides or []), "--out", str(folder), "--resume"])
+    print(f"sortie: interrupted; go on with: {again}", file=sys.stderr)
 
 
 def _user_error(message: str) -> Exception:

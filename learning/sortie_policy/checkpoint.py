@@ -61,6 +61,18 @@ def write_checkpoint(
     write_atomically(path, content.getvalue())
 
 
+class MissingCheckpointError(UserError):
+    """There is no checkpoint where one is asked for.
+
+    Attributes:
+        what: the same without advice.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}; train one with `sortie train`, or set policy.checkpoint")
+        self.what = what
+
+
 def locate(path: str | Path) -> Path:
     """The file that a checkpoint's path means: in the working folder, or else in the project's.
 
@@ -76,7 +88,7 @@ def locate(path: str | Path) -> Path:
         what = "does not exist"
     else:
         what = f"is not in {' or '.join(dict.fromkeys(map(str, (Path.cwd(), _PROJECT))))}"
-    raise UserError(f"checkpoint {path} {what}; train one with `sortie train`, or set policy.checkpoint")
+    raise MissingCheckpointError(f"checkpoint {path} {what}")
 
 
 @contextmanager

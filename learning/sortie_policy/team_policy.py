@@ -6,6 +6,7 @@ decisions of a rollout at once, and only `remember` goes step by step.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from sortie_policy.kept_intents import UNKNOWN, KeptIntents
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from sortie_core.config import Config
     from sortie_core.observation import Observation
@@ -196,7 +198,15 @@ def make_policy(config: Config) -> TeamPolicy:
     network = import_class(path, "policy.network")
     if not (isinstance(network, type) and issubclass(network, TeamPolicy)):
         raise UserError(f"policy.network: {name!r} is no sortie_policy.team_policy.TeamPolicy; derive it from that")
-    if name in NETWORKS:
+    with own_network(name, "cannot be made of a configuration"):
         return network(config)
-    with told_in_a_line(f"policy.network: {name} cannot be made of a configuration"):
-        return network(config)
+
+
+def own_network(name: str, what: str) -> AbstractContextManager[None]:
+    """Where a network of the user's own runs: what is raised within becomes a `UserError` that names it and `what`.
+
+    Args:
+        name: `policy.network`; errors in a network of `NETWORKS` stay as they are.
+        what: that went wrong.
+    """
+    return nullcontext() if name in NETWORKS else told_in_a_line(f"policy.network: {name} {what}")

@@ -74,7 +74,8 @@ def evaluate(
     shown = tables(rows)
     if asked:
         more, claims = report(out, list(asked), figures)
-        rows, shown = rows + more, [*shown, claims]
+        rows, shown = rows + more, [*shown, claims] if claims.row_count else shown
+        console.print(f"answers are in {out / 'report.md'}")
     console.print(f"rows, figures of every layout and plots are in {out}")
     if as_json:
         print(json.dumps(rows, indent=2, allow_nan=False))

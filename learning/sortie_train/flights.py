@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sortie_core.config import UserError
-from sortie_policy.checkpoint import load_metadata
+from sortie_policy.checkpoint import MissingCheckpointError, load_metadata
 from sortie_train.teams import REFERENCES, make_team
 
 if TYPE_CHECKING:
@@ -119,16 +119,27 @@ def _sources(config: Config, method: str) -> Iterator[tuple[int | None, dict[str
     if method not in evaluation.learned:
         yield None, {}
     elif not evaluation.train_seeds:
-        _check_checkpoint(config, method, None, config.policy.checkpoint)
+        _check_checkpoint(_asked(config, method), method, None, config.policy.checkpoint)
         yield None, {}
     else:
+        asked = _asked(config, method)
         for seed in evaluation.train_seeds:
             path = evaluation.checkpoints.replace("{method}", method).replace("{seed}", str(seed))
             try:
-                _check_checkpoint(config, method, seed, path)
+                _check_checkpoint(asked, method, seed, path)
+            except MissingCheckpointError as error:
+                raise UserError(
+                    f"evaluation.checkpoints: {error.what}; train what is missing with `sortie sweep`, say in "
+                    "evaluation.checkpoints where it lies, or change evaluation.methods or evaluation.train_seeds"
+                ) from None
             except UserError as error:
                 raise UserError(f"evaluation.checkpoints: {error}") from None
             yield seed, {"policy.checkpoint": path}
+
+
+def _asked(config: Config, method: str) -> Config:
+    """The configuration that a trained method asks for."""
+    return config.changed(config.evaluation.learned[method], f"evaluation.learned.{method}")
 
 
 def _check_checkpoint(config: Config, method: str, seed: int | None, path: str) -> None:
@@ -138,7 +149,7 @@ def _check_checkpoint(config: Config, method: str, seed: int | None, path: str) 
     `policy.checkpoint` may be trained in any way that its method leaves open.
     """
     learned = config.evaluation.learned
-    asked = config.changed(learned[method], f"evaluation.learned.{method}").model_dump(mode="python")
+    asked = config.model_dump(mode="python")
     metadata = load_metadata(path)
     compared = learned.values() if seed is not None else [learned[method]]
     keys = dict.fromkeys(["policy.network", *(key for changes in compared for key in changes)])
@@ -146,9 +157,11 @@ def _check_checkpoint(config: Config, method: str, seed: int | None, path: str) 
     for key, value in expected.items():
         trained = _look_up(metadata["config"], key)
         if trained is not None and trained != value:
+            cure = "name another, or train it again"
+            if seed is None and key not in learned[method]:
+                cure = f"set {key}={trained} to fly it, or name another"
             raise UserError(
-                f"checkpoint {path} was trained with {key}={trained}, but {method} asks for {key}={value}; "
-                "name another, or train it again"
+                f"checkpoint {path} was trained with {key}={trained}, but {method} asks for {key}={value}; {cure}"
             )
 
 

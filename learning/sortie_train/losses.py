@@ -61,7 +61,13 @@ def divergence(log_ratio: Tensor, weight: Tensor) -> Tensor:
 
 
 def log_probability(log_choice: Tensor, choice: Tensor, mean: Tensor, log_std: Tensor, drawn: Tensor) -> Tensor:
-    """Log density of a choice [...] and of a correction before its tanh [..., D]."""
+    """Log density of a choice [...] and of a correction before its tanh [..., D].
+
+    Raises:
+        FloatingPointError: the mean is not finite.
+    """
+    if not torch.isfinite(mean).all():
+        raise FloatingPointError("the policy's corrections are no longer finite")
     chosen = log_choice.gather(-1, choice[..., None]).squeeze(-1)
     return chosen + torch.distributions.Normal(mean, log_std.exp()).log_prob(drawn).sum(-1)
 

@@ -11,7 +11,7 @@ from sortie_core.comm_graph import adjacency
 from sortie_core.config import UserError
 from sortie_policy.actor_critic import LGTCPolicy
 from sortie_policy.checkpoint import check_compatible, load_metadata, load_weights
-from sortie_policy.team_policy import Memory, make_policy
+from sortie_policy.team_policy import Memory, make_policy, own_network
 from sortie_train.outlook import first_knowledge, outlook
 from sortie_train.radio_load import deliberation_bytes, demand_bytes
 from sortie_train.try_out import try_out
@@ -63,7 +63,8 @@ class PolicyTeam:
             self._knowledge = first_knowledge(state, self.config)
         seen, linked, self._knowledge = outlook(state, linked, self._knowledge, self.config, self._random)
         memory = self._memory or self.policy.initial_memory(seen, late=comm.latency_steps > 0)
-        out, self._memory, _ = self.policy(seen, linked, memory)
+        with own_network(sizes.network, "fails at a decision"):
+            out, self._memory, _ = self.policy(seen, linked, memory)
         if isinstance(self.policy, LGTCPolicy):
             told = self._memory.said.tables if self._memory.said else None
             sent = deliberation_bytes(state, linked, memory.kept, self.config, told)

@@ -208,7 +208,7 @@ def ask(config: Config) -> list[Asked]:
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(evaluation.questions)}"
         if not evaluation.questions:
             hint = "this configuration asks none; configs/evaluate/questions.yaml does"
-        raise UserError(f"evaluation.ask: no question {unknown[0]}; {hint}")
+        raise UserError(f"evaluation.ask: no question {unknown[0]}; {hint}; [] asks all")
     names = evaluation.ask or list(evaluation.questions)
     questions = {name: _parsed(name, evaluation.questions[name]) for name in names}
     known = sources(config, [method for question in questions.values() for method in question.flown])

@@ -194,6 +194,8 @@ class Collector:
 
     def _sample(self, log_choice: Tensor) -> Tensor:
         flat = log_choice.exp().flatten(0, -2)
+        if not torch.isfinite(flat).all():
+            raise FloatingPointError("the policy's choices are no longer finite")
         return torch.multinomial(flat, 1, generator=self.random).view(log_choice.shape[:-1])
 
     def _reassign(self, state: WorldState) -> None:

@@ -44,6 +44,7 @@ def scenarios_of(config: Config, workers: Workers) -> list[Config]:
 def _scenario(config: Config, index: int, workers: Workers) -> Config:
     train, source = config.train, f"train.scenarios, number {index + 1}"
     changes = train.scenarios[index]
+    scenario = config.changed(changes, source)
     for key in changes:
         if not key.startswith(_CHANGED) or key == "task.dimensions":
             raise UserError(f"{source}: {key} is the same in all scenarios; change it for the whole training")
@@ -59,7 +60,7 @@ def _scenario(config: Config, index: int, workers: Workers) -> Config:
             f"train.minibatches: {train.minibatches} are more than the {share} environments of a scenario; "
             "lower it, or raise train.n_envs"
         )
-    return config.changed(changes | {"train.n_envs": share}, source)
+    return scenario.changed({"train.n_envs": share}, source)
 
 
 def collector(scenario: Config, index: int, workers: Workers) -> Collector:

@@ -132,7 +132,13 @@ class ReferenceTeam:
     @property
     def bytes_sent(self) -> np.ndarray:
         """See `Team`."""
-        return np.broadcast_to(np.asarray(getattr(self._reference, "bytes_sent", 0.0)), (self._n_missions,))
+        sent, shape = np.asarray(getattr(self._reference, "bytes_sent", 0.0)), (self._n_missions,)
+        if sent.shape not in ((), shape) or not np.issubdtype(sent.dtype, np.number):
+            raise UserError(
+                f"evaluation.methods: {self._method}.bytes_sent must be numbers of shape {shape}, by all agents of "
+                f"each mission so far, not {sent.dtype} of shape {sent.shape}"
+            )
+        return np.broadcast_to(sent, shape)
 
     def choose(self, state: WorldState) -> tuple[np.ndarray, None]:
         """See `Team`.

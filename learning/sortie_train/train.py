@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from sortie_policy.checkpoint import load_metadata
+from sortie_core.config import UserError
+from sortie_policy.checkpoint import check_exported, load_metadata
 from sortie_train import train_ippo, train_q
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def report(checkpoint: Path, as_json: bool) -> None:
         checkpoint: from `train`.
         as_json: for machines, all figures of both worlds.
     """
-    figures = load_metadata(checkpoint)["figures"]
+    metadata = load_metadata(checkpoint)
+    figures = metadata["figures"]
     if as_json:
         print(json.dumps({"checkpoint": str(checkpoint), "figures": figures}, indent=2))
         return
@@ -50,7 +52,12 @@ def report(checkpoint: Path, as_json: bool) -> None:
             f"{row['n_layouts']} unseen layouts, {row['n_agents']} drones, {world} world: delivered "
             f"{row['delivered_mean']:.3f}, time average {row['delivered_auc_mean']:.3f}"
         )
-    print(f"fly it: sortie sim CONFIG policy.checkpoint={checkpoint}")
+    try:
+        check_exported(checkpoint)
+        print(f"fly it: sortie sim CONFIG policy.checkpoint={checkpoint}")
+    except UserError:
+        network = metadata["config"]["policy"]["network"]
+        print(f"fly it: sortie evaluate CONFIG policy.network={network} policy.checkpoint={checkpoint}")
 
 
 def trainer_of(config: Config) -> type[TrainingRun]:

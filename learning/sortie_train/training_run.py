@@ -11,7 +11,7 @@ import copy
 import math
 import subprocess
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from sortie_policy.actor_critic import LGTCPolicy
 from sortie_policy.checkpoint import load_metadata, write_checkpoint
 from sortie_policy.export import export_stages
 from sortie_policy.lgtc_cell import LGTCCell
-from sortie_policy.team_policy import make_policy
+from sortie_policy.team_policy import make_policy, own_network
 from sortie_train import run_state
 from sortie_train.evaluate import fly_policy
 from sortie_train.scenarios import collector, scenarios_of
@@ -37,6 +37,8 @@ from sortie_train.try_out import try_out
 from sortie_train.workers import Workers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor, nn
 
     from sortie_core.config import Config
@@ -102,7 +104,12 @@ class TrainingRun:
     @property
     def judged(self) -> bool:
         """Whether the training is over, and its checkpoint says what it delivers."""
-        return self.updates_done == self.n_updates and bool(load_metadata(self.out / "policy.ckpt")["figures"])
+        if self.updates_done < self.n_updates:
+            return False
+        try:
+            return bool(load_metadata(self.out / "policy.ckpt")["figures"])
+        except UserError:  # lost or damaged; the state to go on from holds the same weights
+            return False
 
     # What an algorithm brings.
 
@@ -163,8 +170,9 @@ class TrainingRun:
         actor = self.actor()
         train = self.config.train
         taught = self.imitates and (self.updates_done < train.imitation_updates or train.imitation_weight > 0)
-        rollouts = [each.collect(actor, now.guidance, taught) for each in self.collectors[: now.scenarios]]
-        figures = self.learn(rollouts, now)
+        with self._told_in_a_line():
+            rollouts = [each.collect(actor, now.guidance, taught) for each in self.collectors[: now.scenarios]]
+            figures = self.learn(rollouts, now)
         self.updates_done += 1
         decisions = sum(each.choice.shape[0] * each.choice.shape[1] for each in rollouts)
         seconds = time.perf_counter() - started
@@ -186,6 +194,18 @@ class TrainingRun:
             "speed/ticks_per_s": decisions * self.config.policy.decision_steps * self.workers.count / seconds,
         }
 
+    @contextmanager
+    def _told_in_a_line(self) -> Iterator[None]:
+        """What goes wrong in an update by the user's settings, or in a network of their own."""
+        update, rate = self.updates_done + 1, self.config.train.learning_rate
+        with own_network(self.config.policy.network, f"fails in update {update}"):
+            try:
+                yield
+            except FloatingPointError as error:
+                raise UserError(
+                    f"update {update}: {error}; lower train.learning_rate={rate:g}, in a new folder"
+                ) from None
+
     def minibatches(self, rollouts: list[Rollout]) -> list[list[Tensor]]:
         """A random split of each rollout's environments; every minibatch holds one part of each."""
         parts = [
@@ -199,10 +219,7 @@ class TrainingRun:
         self.workers.average_gradients(self.trained)
         norm = torch.nn.utils.clip_grad_norm_(self.trained, self.config.train.max_grad_norm)
         if not torch.isfinite(norm):
-            raise UserError(
-                f"update {self.updates_done + 1}: the gradient is no longer finite; lower train.learning_rate="
-                f"{self.config.train.learning_rate:g}, in a new folder"
-            )
+            raise FloatingPointError("the gradient is no longer finite")
         self.optimiser.step()
         cell, sizes = getattr(self.policy, "cell", None), self.config.policy
         if sizes.projection and isinstance(cell, LGTCCell):
@@ -214,6 +231,7 @@ class TrainingRun:
         """Fly the trained policy over unseen layouts, in both worlds, and save the figures with it."""
         if not self.workers.leads:
             return
+        self._write_policy()
         for backend, most in (("point", self.config.evaluation.n_layouts), ("pybullet", _FLOWN_LAYOUTS)):
             count = min(most, self.config.evaluation.n_layouts)
             config = self.config.override([f"world.backend={backend}", f"evaluation.n_layouts={count}"])

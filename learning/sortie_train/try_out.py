@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,8 +9,7 @@ import torch
 from sortie_core.comm_graph import adjacency
 from sortie_core.config import UserError
 from sortie_core.layout import sample_layout
-from sortie_core.own_classes import told_in_a_line
-from sortie_policy.team_policy import NETWORKS
+from sortie_policy.team_policy import own_network
 from sortie_train.outlook import first_knowledge, outlook
 
 if TYPE_CHECKING:
@@ -40,7 +38,7 @@ def try_out(policy: TeamPolicy, config: Config) -> None:
     state = sample_layout(config, range(_MISSIONS)).map(torch.as_tensor)
     linked = adjacency(state.position, state.alive, config.comm.radius_m)
     seen, linked, _ = outlook(state, linked, first_knowledge(state, config), config, torch.Generator().manual_seed(0))
-    with nullcontext() if name in NETWORKS else told_in_a_line(f"policy.network: {name} fails at a decision"):
+    with own_network(name, "fails at a decision"):
         memory = policy.initial_memory(seen, late=config.comm.latency_steps > 0)
         out, _, recalled = policy(seen, linked, memory)
         perception = policy.perceive(seen, linked, None, recalled)[0].map(lambda values: values)

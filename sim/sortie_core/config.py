@@ -173,7 +173,10 @@ def _read(path: Path, extending: list[Path]) -> dict[str, Any]:
         return data
     if not isinstance(base, str):
         raise UserError(f"{path}: extends must name a file (got {base!r})")
-    return _merged(_read(path.parent / base, [*extending, path.resolve()]), data, _FREE)
+    try:
+        return _merged(_read(path.parent / base, [*extending, path.resolve()]), data, _FREE)
+    except UserError as error:
+        raise error if extending else UserError(f"{path} extends {base}: {error}") from None
 
 
 _FREE = {"suites", "questions", "learned", "most_agents"}
@@ -188,6 +191,20 @@ def _merged(base: dict[str, Any], data: dict[str, Any], whole: set[str]) -> dict
     return result
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which the first would be lost."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if key.value in lines and key.tag != "tag:yaml.org,2002:merge":
+                twice = f"key {key.value} is given twice, first at line {lines[key.value]}; keep one"
+                raise yaml.composer.ComposerError(None, None, twice, key.start_mark)
+            lines[str(key.value)] = key.start_mark.line + 1
+        return node
+
+
 def parse_config(text: str, overrides: Iterable[str] = (), source: str = "configuration") -> Config:
     """The configuration in a YAML text; errors as for `load_config`."""
     data = _parse(text, source)
@@ -197,7 +214,7 @@ def parse_config(text: str, overrides: Iterable[str] = (), source: str = "config
 
 def _parse(text: str, source: str) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
@@ -220,7 +237,9 @@ def _split(override: str) -> tuple[str, Any]:
 
 def _apply(data: dict[str, Any], overrides: Iterable[tuple[str, Any]]) -> None:
     for key, value in overrides:
-        if not _known(key):
+        if below := [name for name in keys() if name.startswith(f"{key}.")]:
+            raise UserError(f"{key} is a section; name a key in it, such as {below[0]} (got {value!r})")
+        if key not in keys():
             raise UserError(f"unknown key {key}{_suggest(key)}")
         *parents, leaf = key.split(".")
         node = data
@@ -263,6 +282,8 @@ def _one_line(error: ValidationError, source: str) -> str:
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"{source}: unknown key {key}{_suggest(key)}{more}"
+    if first["input"] is None and "." not in key:
+        return f"{source}: {key}: holds nothing; delete the line, or put keys below it{more}"
     if first["type"] == "missing":
         return f"{source}: missing key {key}; add it, configs/delivery.yaml shows every key{more}"
     message = first["msg"].removeprefix("Value error, ")
@@ -286,18 +307,19 @@ def keys() -> dict[str, Any]:
     return found
 
 
-def _known(key: str) -> bool:
-    return any(name == key or name.startswith(f"{key}.") for name in keys())
-
-
 def _suggest(key: str) -> str:
     import difflib
 
     names = list(keys())
+    if key in names:
+        section, _, rest = key.partition(".")
+        return f"; in a file, write `{section}:` and, indented below it, `{rest}: ...`"
     leaf = {name.rsplit(".", 1)[-1]: name for name in names}
     if whole := [name for name in names if key.startswith(f"{name}.") and name.rsplit(".", 1)[-1] in _FREE]:
         return f"; {whole[0]} is set as a whole, best in a file that extends this one"
-    close = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
+    sections = dict.fromkeys(name.partition(".")[0] for name in names)
+    close = difflib.get_close_matches(key, sections, n=1, cutoff=0.75)
+    close = close or difflib.get_close_matches(key, names, n=1, cutoff=0.6)
     if not close and key.rsplit(".", 1)[-1] in leaf:
         close = [leaf[key.rsplit(".", 1)[-1]]]
     return f"; did you mean {close[0]}?" if close else "; configs/delivery.yaml shows every key"

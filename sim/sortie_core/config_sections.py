@@ -22,9 +22,16 @@ def _ordered(value: list[float]) -> list[float]:
     return value
 
 
+def _some(value: list[float]) -> list[float]:
+    if value[1] == 0:
+        raise ValueError("is nothing for all; raise the larger number")
+    return value
+
+
 CountRange = Annotated[list[Count], Field(min_length=2, max_length=2), AfterValidator(_ordered)]
 FloatRange = Annotated[list[NonNegative], Field(min_length=2, max_length=2), AfterValidator(_ordered)]
 StartEnd = Annotated[list[NonNegative], Field(min_length=2, max_length=2)]
+PositiveStartEnd = Annotated[list[Positive], Field(min_length=2, max_length=2)]
 
 
 class Section(BaseModel):
@@ -45,7 +52,7 @@ class Team(Section):
 
     n_agents: Count
     kinds_per_agent: Annotated[int, Field(ge=0)]
-    stock: FloatRange
+    stock: Annotated[FloatRange, AfterValidator(_some)]
     discharge_per_s: FloatRange
     discharge_probability: Probability
     failure_probability: Probability
@@ -147,7 +154,7 @@ class Policy(Section):
     key_dim: Count
     mlp_width: Count
     max_resources: Annotated[int, Field(ge=1, le=8)]
-    temperature: StartEnd
+    temperature: PositiveStartEnd
     correction_mps: NonNegative
     integrator: Literal["exact", "fused"]
     rate_min_per_s: Positive

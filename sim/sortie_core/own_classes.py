@@ -26,13 +26,16 @@ def import_class(path: str, key: str) -> Any:
         UserError: it cannot be imported.
     """
     module, _, name = path.partition(":")
-    with told_in_a_line(f"{key}: {path} cannot be imported"):
-        return getattr(importlib.import_module(module), name)
+    try:
+        with told_in_a_line(f"{key}: {path} cannot be imported"):
+            return getattr(importlib.import_module(module), name)
+    except UserError as error:
+        raise UserError(f"{error}; modules are looked for in the working folder and in PYTHONPATH") from None
 
 
 @contextmanager
 def told_in_a_line(what: str) -> Iterator[None]:
-    """Whatever is raised within, by code that is not this project's, as a `UserError` that begins with `what`."""
+    """Whatever is raised within, in or because of what the user wrote, as a `UserError` that begins with `what`."""
     try:
         yield
     except UserError:

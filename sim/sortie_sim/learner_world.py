@@ -131,7 +131,11 @@ class LearnerWorld:
 
         Args:
             action: [B, N, D] floats or [B, N] ints, see `ActionKind`, in this world's namespace.
+
+        Raises:
+            ValueError: it is of another shape, or (NumPy) holds what is no number, or no consumer.
         """
+        self._check(action)
         xp = array_namespace(self.delivered)
         total: dict[str, Array] = {}
         for _ in range(self.ticks):
@@ -157,6 +161,18 @@ class LearnerWorld:
         if self.action == "choice":
             return xp.full_like(position[..., 0], self.n_choices - 1, dtype=xp.int64)
         return xp.zeros_like(position)
+
+    def _check(self, action: Array) -> None:
+        idle = self.idle()
+        if tuple(action.shape) != tuple(idle.shape):
+            raise ValueError(f"actions [B, N, ...] must be of shape {tuple(idle.shape)}, not {tuple(action.shape)}")
+        if not isinstance(action, np.ndarray):
+            return
+        if self.action == "choice":
+            if not (np.issubdtype(action.dtype, np.integer) and action.min() >= 0 and action.max() < self.n_choices):
+                raise ValueError(f"choices must be integers from 0 to {self.n_choices - 1}, not {action}")
+        elif not np.isfinite(action).all():
+            raise ValueError(f"velocities must be finite, not {action}")
 
     def _command(self, action: Array) -> Array:
         """[B, N, D] m/s."""

@@ -75,6 +75,8 @@ class DeliveryEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         """Let the agents act; the reward terms are in the infos under "reward_terms"."""
         team = self._world.idle()
         for agent, action in actions.items():
+            if np.shape(action) != team.shape[2:]:
+                raise ValueError(f"the action of {agent} must be of shape {team.shape[2:]}, not {np.shape(action)}")
             team[0, self._index(agent)] = action
         turn = self._world.step(team)
         observations = self._observations()

@@ -201,6 +201,19 @@ def test_an_interrupted_training_says_how_it_goes_on(
     )
 
 
+def test_a_training_interrupted_before_it_saved_anything_says_so(
+    sortie_here: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sortie_train.train.train", interrupted)
+    done = sortie_here("train", CONFIG, "--out", str(tmp_path / "run"))
+    assert done.returncode == 130
+    assert "interrupted before anything was saved (train.checkpoint_every=" in done.stderr
+    assert f"delete {tmp_path / 'run'} to begin again" in done.stderr
+
+
 def test_a_checkpoint_that_would_not_be_flown_is_refused(sortie_here: Command) -> None:
     done = sortie_here("evaluate", "configs/evaluate/main.yaml", "policy.checkpoint=mine.ckpt")
     assert done.returncode == 2

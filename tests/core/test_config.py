@@ -31,7 +31,8 @@ def refusal(*overrides: str, text: str = SHIPPED) -> str:
         ("warp=9", ["unknown key warp", "configs/delivery.yaml"]),
         ("comm.radius_m", ["comm.radius_m", "section.key=value"]),
         ("=3", ["section.key=value"]),
-        ("comm=3", ["comm", "3"]),
+        ("comm=3", ["comm is a section", "comm.radius_m", "3"]),
+        ("teams.n_agents=3", ["unknown key teams.n_agents", "did you mean team.n_agents?"]),
         ("comm.radius_m=[1", ["comm.radius_m=[1", "YAML"]),
         ("comm.radius_m=far", ["comm.radius_m", "far"]),
         ("comm.radius_m=0", ["comm.radius_m", "greater than 0"]),
@@ -98,6 +99,36 @@ def test_the_written_configuration_is_read_back_and_has_the_same_hash() -> None:
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words"])
 def test_a_file_without_keys_is_refused(text: str) -> None:
     assert "here.yaml holds no keys" in refusal(text=text)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("team:\n  n_agents: 4\ntask: {}\nteam:\n  kinds_per_agent: 2\n", ["line 4", "team is given twice", "line 1"]),
+        ("team:\n  n_agents: 4\n  n_agents: 5\n", ["line 3", "n_agents is given twice", "line 2", "keep one"]),
+        ("comm.radius_m: 5\n", ["comm.radius_m", "write `comm:` and, indented below it, `radius_m: ...`"]),
+        ("teams: {n_agents: 4}\n", ["unknown key teams", "did you mean team?"]),
+        ("team:\n", ["team: holds nothing; delete the line"]),
+        ("evaluation:\n  suites: {a: &a {seed: 1}, b: {<<: *a, seed: 2}}\n", []),
+    ],
+)
+def test_slips_in_a_file_are_named_with_the_cure(tmp_path: Path, text: str, parts: list[str]) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(f"extends: {CONFIG_FILE}\n{text}", encoding="utf-8")
+    if not parts:
+        assert load_config(own).evaluation.suites == {"a": {"seed": 1}, "b": {"seed": 2}}
+        return
+    with pytest.raises(UserError) as told:
+        load_config(own)
+    message = str(told.value)
+    shifted = [f"line {int(part[5:]) + 1}" if part.startswith("line ") else part for part in parts]
+    assert [part for part in ["own.yaml", *shifted] if part not in message] == [], message
+
+
+def test_a_file_that_extends_what_is_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("extends: nope.yaml\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"own.yaml extends nope.yaml: no configuration file .*nope.yaml"):
+        load_config(tmp_path / "own.yaml")
 
 
 def test_a_truncated_file_is_refused() -> None:

@@ -109,6 +109,21 @@ def test_bad_arguments_are_named():
         DeliveryVectorEnv(SCARCE, 2).reset(seed=[1])
 
 
+def test_actions_that_are_none_are_refused():
+    team = DeliveryTeamEnv(SCARCE)
+    team.reset(seed=1)
+    for action in (np.zeros(2), np.zeros((5, 3))):
+        with pytest.raises(ValueError, match=r"of shape \(1, 5, 2\), not \(1, "):
+            team.step(action)
+    with pytest.raises(ValueError, match="velocities must be finite"):
+        team.step(np.full((5, 2), np.nan, np.float32))
+    choosing = DeliveryTeamEnv(SCARCE, "choice")
+    choosing.reset(seed=1)
+    for action in (np.full(5, 77), np.full(5, -1), np.zeros(5)):
+        with pytest.raises(ValueError, match="choices must be integers from 0 to 5"):
+            choosing.step(action)
+
+
 @ACTIONS
 def test_stable_baselines_sees_the_drones(action: str):
     env, drones = DeliveryVecEnv(SCARCE, 2, action), DeliveryVectorEnv(SCARCE, 2, action, view="drone")

@@ -63,6 +63,17 @@ def test_actions_are_shares_of_the_highest_speed_and_rewards_are_the_sum_of_thei
         assert rewards[agent] == pytest.approx(sum(infos[agent]["reward_terms"].values()), abs=1e-6)
 
 
+def test_actions_that_are_none_are_refused():
+    env = DeliveryEnv(EVENTFUL)
+    env.reset(seed=1)
+    for action, reason in (
+        (np.full(2, np.nan), "velocities must be finite"),
+        (1.0, r"of drone_0 must be of shape \(2,\)"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            env.step({"drone_0": action})
+
+
 def test_resets_without_a_seed_bring_new_missions_that_repeat_after_a_seed():
     env = DeliveryEnv(EVENTFUL)
 

@@ -199,7 +199,7 @@ def test_a_killed_evaluation_goes_on_where_it_was(
     assert json.loads(out) == flown(config, tmp_path / "uninterrupted")
 
 
-def test_an_interrupt_ends_the_workers_too_and_says_nothing(
+def test_an_interrupt_ends_the_workers_too_and_says_how_to_go_on(
     compared: Callable[..., Config], start_sortie: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     (tmp_path / "config.yaml").write_text(compared("evaluation.n_layouts=400").to_yaml(), encoding="utf-8")
@@ -213,6 +213,7 @@ def test_an_interrupt_ends_the_workers_too_and_says_nothing(
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err
+    assert err.rstrip().endswith("go on with: sortie evaluate config.yaml --out run --resume")
     assert not psutil.wait_procs(workers, timeout=30)[1]
 
 

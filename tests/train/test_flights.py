@@ -57,7 +57,10 @@ def test_methods_that_are_slow_for_large_teams_leave_those_out(configured: Calla
         (["evaluation.methods=['sortie_core.config:Config']"], ["sortie_core.config:Config", "cannot be made"]),
         (["evaluation.methods=['sortie_core.config:content_hash']"], ["content_hash", "cannot be made"]),
         (["evaluation.methods=['sortie_core.config:UserError']"], ["sortie_core.config:UserError", "choose(state)"]),
-        (["evaluation.methods=[lgtc]", "evaluation.train_seeds=[1, 9]"], ["evaluation.checkpoints", "lgtc-9.ckpt"]),
+        (["evaluation.methods=[lgtc]", "evaluation.train_seeds=[1, 9]"],
+         ["evaluation.checkpoints", "lgtc-9.ckpt", "`sortie sweep`", "change evaluation.methods or evaluation.train_"]),
+        (["evaluation.learned={lgtc: {team: {n_agents: 2}}}", "evaluation.methods=[lgtc]"],
+         ["evaluation.learned.lgtc: team is a section"]),
         (["evaluation.methods=[lgtc]", "evaluation.train_seeds=[]"], ["policy.checkpoint"]),
         (["evaluation.methods=[lgtc, lgtc_alone]", "evaluation.train_seeds=[]"],
          ["evaluation.train_seeds", "lgtc_alone"]),
@@ -173,6 +176,18 @@ def test_a_class_that_fails_at_a_decision_is_named_with_reason_and_place(
     file = f"{method.partition(':')[0]}.py"
     with pytest.raises(UserError, match=rf"{method}.choose failed .AttributeError: .*no_such_array.*, at {file}:\d+"):
         make_team(method, configured()).choose(three_missions)
+
+
+@pytest.mark.parametrize("sent", ["np.zeros(77)", "np.zeros((3, 4))", "'much'"])
+def test_bytes_that_are_none_are_refused(
+    configured: Callable[..., Config], own_class: Callable[[str], str], three_missions: WorldState, sent: str
+) -> None:
+    team = make_team(
+        own_class(f"setattr(self, 'bytes_sent', {sent}) or np.zeros(state.present.shape, int)"), configured()
+    )
+    team.choose(three_missions)
+    with pytest.raises(UserError, match=r"bytes_sent must be numbers of shape \(3,\), .* not "):
+        team.bytes_sent  # noqa: B018
 
 
 def test_a_class_that_plans_in_place_does_not_change_the_mission(

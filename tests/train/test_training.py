@@ -100,9 +100,25 @@ def test_a_training_that_diverges_ends_with_a_hint_and_keeps_what_was_saved(conf
     trainer.save()
     saved = weights_of(Path("run/policy.ckpt"))
     (trainer.policy.log_std.sum() * np.inf).backward()
-    with pytest.raises(UserError, match=r"update 1: the gradient is no longer finite; lower train.learning_rate=0.002"):
+    with pytest.raises(FloatingPointError, match="the gradient is no longer finite"):
         trainer.descend()
+    for part, what in ((trainer.policy.corrector, "corrections"), (trainer.policy.attention, "choices")):
+        with torch.no_grad():
+            next(part.parameters()).fill_(np.nan)
+        with pytest.raises(UserError, match=f"update 1: .* {what} are no longer finite; lower train.learning_rate=0.0"):
+            trainer.update()
     assert np.array_equal(weights_of(Path("run/policy.ckpt")), saved)
+
+
+def test_a_lost_checkpoint_of_a_finished_training_is_written_again(config: Config) -> None:
+    short = config.override(["train.total_steps=150"])
+    checkpoint = train(short, Path("run"))
+    weights, figures = weights_of(checkpoint), load_metadata(checkpoint)["figures"]
+    for damage in (checkpoint.unlink, lambda: checkpoint.write_bytes(checkpoint.read_bytes()[:500])):
+        damage()
+        assert np.array_equal(weights_of(train(short, Path("run"), resume=True)), weights)
+        again = load_metadata(checkpoint)["figures"]
+        assert again["point"]["delivered_mean"] == figures["point"]["delivered_mean"]
 
 
 def test_a_training_reports_what_it_delivers(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,6 +134,10 @@ def test_a_training_reports_what_it_delivers(config: Config, capsys: pytest.Capt
     assert f"2 unseen layouts, 8 drones, point world: delivered {figures['point']['delivered_mean']:.3f}" in point
     assert "pybullet world" in pybullet
     assert last == "fly it: sortie sim CONFIG policy.checkpoint=run/policy.ckpt"
+    deaf = ["policy.network=mlp", "train.scenarios=[{}]", "train.total_steps=150"]
+    report(train(config.override(deaf), Path("deaf")), as_json=False)
+    flown = "fly it: sortie evaluate CONFIG policy.network=mlp policy.checkpoint=deaf/policy.ckpt"
+    assert capsys.readouterr().out.splitlines()[-1] == flown
 
 
 def test_replaying_a_rollout_gives_what_was_collected(config: Config) -> None:
@@ -185,6 +205,10 @@ def test_training_layouts_never_are_those_of_the_evaluation(config: Config) -> N
     [
         (["train.scenarios=[{}, {policy.decision_steps: 2}]"], "number 2: policy.decision_steps is the same in all"),
         (["train.scenarios=[{task.dimensions: 3}]"], "number 1: task.dimensions is the same in all"),
+        (
+            ["train.scenarios=[{team: {n_agents: 3}}]"],
+            "number 1: team is a section; name a key in it, such as team.n_a",
+        ),
         (["train.n_envs=7"], "train.n_envs: 7 in this process cannot be shared evenly by 2 train.scenarios"),
         (["train.minibatches=4"], "train.minibatches: 4 are more than the 3 environments of a scenario"),
     ],
