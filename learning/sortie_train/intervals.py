@@ -7,6 +7,9 @@ crossing (the pigeonhole bootstrap; A. B. Owen, Annals of Applied Statistics 1, 
 entries as if they were independent would give intervals that are too narrow. Methods that are not trained have one row,
 which leaves the ordinary bootstrap over layouts. The difference of two methods is taken entry by entry, on the same
 layout and between equal training seeds, before it is resampled; what the layouts have in common drops out.
+
+Percentiles over few rows are too narrow where the rows differ by far more than the layouts explain: of five seeds alone,
+"95 %" covers 85 %.
 """
 
 from __future__ import annotations
