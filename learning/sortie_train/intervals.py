@@ -8,8 +8,8 @@ entries as if they were independent would give intervals that are too narrow. Me
 which leaves the ordinary bootstrap over layouts. The difference of two methods is taken entry by entry, on the same
 layout and between equal training seeds, before it is resampled; what the layouts have in common drops out.
 
-Percentiles over few rows are too narrow where the rows differ by far more than the layouts explain: of five seeds alone,
-"95 %" covers 85 %.
+Percentiles over few rows are too narrow where the rows differ by far more than the layouts explain: of five seeds
+alone, "95 %" covers 85 %.
 """
 
 from __future__ import annotations
