@@ -78,6 +78,8 @@ def plan(config: Config) -> list[Flight]:
                 if n_agents <= config.evaluation.most_agents.get(method, n_agents)
                 for seed, key in known[method]
             ]
+        if suite not in {each.suite for each in flights}:
+            raise UserError(f"evaluation.most_agents: leaves no method for any team of suite {suite}; raise it")
     # Whether a method can be flown in a suite does not depend on the team size.
     for flight in {(each.suite, each.method, each.train_seed): each for each in flights}.values():
         flight.make_team()

@@ -50,6 +50,8 @@ def test_methods_that_are_slow_for_large_teams_leave_those_out(configured: Calla
     ("overrides", "parts"),
     [
         (["evaluation.most_agents={gredy: 3}"], ["evaluation.most_agents", "gredy"]),
+        (["evaluation.most_agents={greedy: 2}", "evaluation.methods=[greedy]"],
+         ["evaluation.most_agents: leaves no method for any team of suite scarce"]),
         (["evaluation.methods=[gredy]"], ["evaluation.methods", "gredy", "did you mean greedy?"]),
         (["evaluation.methods=[luck]"], ["evaluation.methods", "luck", "references are greedy"]),
         (["evaluation.methods=['no.such:Thing']"], ["no.such:Thing", "cannot be imported"]),
