@@ -27,6 +27,8 @@ _MARKERS = ("o", "s", "^", "D", "v", "P")
 _PANELS_A_ROW = 3
 _LINE_WIDTH = 52
 """Characters of a line of claims."""
+_TEXT_LINE = 0.14
+"""Height of a line of claims, inches."""
 
 
 def plot_answer(path: Path, answer: Answer) -> None:
@@ -34,7 +36,9 @@ def plot_answer(path: Path, answer: Answer) -> None:
     figures = answer.question.figures
     columns = min(len(figures), _PANELS_A_ROW)
     rows = -(-len(figures) // columns)
-    figure = Figure(figsize=(4.6 * columns + 4.2, max(3.6 * rows, 4.2)), layout="constrained")
+    claims, n_lines = _claims(answer), len(list(_lines(answer)))
+    beside = _TEXT_LINE * (claims.count("\n") + 3 + 1.3 * n_lines)
+    figure = Figure(figsize=(4.6 * columns + 4.2, max(3.6 * rows, 4.2, beside)), layout="constrained")
     panels, words = np.asarray(figure.subfigures(1, 2, width_ratios=[4.6 * columns, 4.2]))
     panels.suptitle(answer.question.asks, fontsize="medium")
     axes = np.array(panels.subplots(rows, columns, squeeze=False)).ravel()
@@ -46,7 +50,7 @@ def plot_answer(path: Path, answer: Answer) -> None:
         unused.set_axis_off()
     handles, labels = axes[0].get_legend_handles_labels()
     words.legend(handles, labels, loc="lower left", fontsize="x-small", frameon=False, handlelength=4)
-    words.text(0.02, 0.98, _claims(answer), fontsize="x-small", va="top")
+    words.text(0.02, 0.98, claims, fontsize="x-small", va="top")
     save(figure, path)
 
 
@@ -84,7 +88,7 @@ def _lines(answer: Answer) -> Iterator[tuple[list[Point], dict[str, Any]]]:
     """The points of each line, by value, and how it is drawn."""
     question, sizes = answer.question, answer.asked.sizes
     several = question.vary == METHOD
-    colours = method_colours(question.flown)
+    colours = method_colours(list(question.cases) if several else question.flown)
     groups: dict[tuple[Any, ...], list[Point]] = {}
     for point in answer.asked.flights:
         key = ("" if several else point.method, point.case, point.n_agents if answer.has_sizes else 0)
@@ -95,7 +99,7 @@ def _lines(answer: Answer) -> Iterator[tuple[list[Point], dict[str, Any]]]:
         yield (
             points,
             {
-                "color": colours[points[0].method],
+                "color": colours[case if several else points[0].method],
                 "linestyle": _STYLES[list(question.cases).index(case) % len(_STYLES)],
                 "marker": _MARKERS[sizes.index(n_agents) % len(_MARKERS) if n_agents else 0],
                 "label": ", ".join(parts) or "mean",
