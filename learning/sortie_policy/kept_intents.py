@@ -89,12 +89,16 @@ class KeptIntents:
             rounds_ago: how many exchange rounds ago they did.
         """
         theirs = told or self
-        best, itself = self.age, torch.arange(self.age.shape[-1], device=self.age.device)[:, None]
-        source = itself.expand_as(best)
-        for sender in range(best.shape[-1]):
-            offered = torch.where(linked[:, :, sender, None], theirs.age[:, sender, None, :] + rounds_ago, UNKNOWN)
-            fresher = offered < best
-            best, source = torch.where(fresher, offered, best), torch.where(fresher, sender, source)
+        # One number holds age and sender, so that of equal ages the agent's own counts, and then the first sender's.
+        width = self.age.shape[-1] + 1
+        best = self.age * width
+        offered = (theirs.age + rounds_ago) * width + torch.arange(1, width, device=best.device)[:, None]
+        unheard = ~linked * (UNKNOWN * width)
+        for sender in range(width - 1):
+            best = torch.minimum(best, offered[:, sender, None, :] + unheard[:, :, sender, None])
+        itself = torch.arange(width - 1, device=best.device)[:, None]
+        best, source = best // width, best % width - 1
+        source = torch.where(source < 0, itself, source)
 
         def taken(mine: Tensor, others: Tensor) -> Tensor:
             values = others.gather(1, source[..., None].expand(*source.shape, others.shape[-1]))
