@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NAME = "train_state.pt"
 # What torch and pickle raise for changed bytes, and for objects that this version does not have.
-_DAMAGE = (
+DAMAGE = (
     RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, ImportError, UnpicklingError,
 )  # fmt: skip
 
@@ -54,7 +54,7 @@ def read(out: Path, config: Config, n_workers: int) -> dict[str, Any]:
     try:
         saved = torch.load(path, weights_only=False)
         earlier = content_hash(yaml.safe_load(saved["config"]))
-    except _DAMAGE as error:
+    except DAMAGE as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is truncated or damaged ({reason}); train again in a new folder") from None
     if earlier != config.hash():

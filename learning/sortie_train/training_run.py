@@ -94,7 +94,13 @@ class TrainingRun:
         if self.workers.leads:
             write_atomically(out / "config.yaml", config.to_yaml())
         if saved:
-            self._restore(saved)
+            try:
+                self._restore(saved)
+            except run_state.DAMAGE as error:
+                raise UserError(
+                    f"{out / run_state.NAME} is not as this version writes it ({type(error).__name__}: {error}); go on "
+                    f"with the version that wrote it ({saved['commit']}), or train again in a new folder"
+                ) from error
 
     @property
     def gamma(self) -> float:

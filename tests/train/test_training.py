@@ -13,6 +13,7 @@ from sortie_core.config import Config, UserError, content_hash, load_config
 from sortie_core.layout import sample_training_layout
 from sortie_policy.checkpoint import load_metadata, load_weights
 from sortie_policy.runtime import AgentRuntime
+from sortie_train import run_state
 from sortie_train.losses import log_probability
 from sortie_train.rollout import Collector, replay
 from sortie_train.schedule import Schedule
@@ -90,6 +91,11 @@ def test_resuming_refuses_what_it_cannot_continue(config: Config) -> None:
     with pytest.raises(UserError, match=r"trained with train.learning_rate=0.002, but here it is 0.1; resume with"):
         Trainer(config.override(["train.learning_rate=0.1"]), Path("run"), resume=True)
     state = Path("run/train_state.pt")
+    of_an_earlier_version = torch.load(state, weights_only=False)
+    del of_an_earlier_version["workers"][0]["collectors"][0]["exploration"]
+    run_state.write(Path("run"), of_an_earlier_version)
+    with pytest.raises(UserError, match=r"train_state.pt is not as this version writes it .*; go on with the version"):
+        Trainer(config, Path("run"), resume=True)
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(UserError, match="truncated or damaged"):
         Trainer(config, Path("run"), resume=True)
