@@ -6,11 +6,11 @@ from concurrent.futures import as_completed
 from functools import partial
 from typing import TYPE_CHECKING
 
-import torch
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sortie_core.config import UserError
 from sortie_core.processes import follow_parent, pool_of
+from sortie_train.one_core import compute_on_one_core
 from sortie_train.play import fly
 from sortie_train.results import keep, recall, result_path
 from sortie_train.teams import make_team
@@ -49,7 +49,7 @@ def _fly(flights: dict[Flight, Path], jobs: int, console: Console) -> None:
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("", total=sum(map(_effort, flights)))
         if jobs == 1 or len(flights) < 2:
-            torch.set_num_threads(1)
+            compute_on_one_core()
             for flight, path in flights.items():
 
                 def advance(count: int, flight: Flight = flight) -> None:
@@ -77,7 +77,7 @@ def _fly_beside_each_other(flights: dict[Flight, Path], jobs: int) -> Iterator[F
 
 def _begin_worker() -> None:
     follow_parent()
-    torch.set_num_threads(1)
+    compute_on_one_core()
 
 
 def fly_one(flight: Flight, path: Path, advance: Callable[[int], None]) -> None:

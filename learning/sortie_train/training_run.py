@@ -31,6 +31,7 @@ from sortie_policy.lgtc_cell import LGTCCell
 from sortie_policy.team_policy import make_policy, own_network
 from sortie_train import run_state
 from sortie_train.evaluate import fly_policy
+from sortie_train.one_core import compute_on_one_core
 from sortie_train.scenarios import collector, scenarios_of
 from sortie_train.schedule import Schedule
 from sortie_train.try_out import try_out
@@ -71,7 +72,7 @@ class TrainingRun:
     """Whether the algorithm can learn from a teacher."""
 
     def __init__(self, config: Config, out: Path, resume: bool) -> None:
-        torch.set_num_threads(1)
+        compute_on_one_core()
         torch.manual_seed(config.seed)
         self.config, self.out, self.workers = config, out, Workers()
         scenarios = scenarios_of(config, self.workers)
