@@ -78,7 +78,7 @@ def train(
     if out is not None and not leads:
         folder = out
     else:
-        folder = open_run_folder(out) if resume else create_run_folder(out)
+        folder = open_run_folder(out) if resume else create_run_folder(out, resumable=True)
     from sortie_train.train import report
     from sortie_train.train import train as train_policy
 
@@ -121,7 +121,7 @@ def evaluate(
 
     earlier = open_run_folder(out) if resume else None
     flights, asked = plan(loaded), ask(loaded)  # refuse what cannot be flown, before there is a folder
-    folder = earlier or create_run_folder(out)
+    folder = earlier or create_run_folder(out, resumable=True)
     try:
         evaluate_methods(loaded, flights, folder, jobs, json, asked)
     except KeyboardInterrupt:
@@ -147,7 +147,7 @@ def sweep(
         open_run_folder(out)
     trainings = plan_trainings(loaded, out)
     if not resume:
-        create_run_folder(out)
+        create_run_folder(out, resumable=True)
     try:
         failed = train_all(trainings, jobs)
     except KeyboardInterrupt:

@@ -8,12 +8,13 @@ from pathlib import Path
 from sortie_core.config import UserError
 
 
-def create_run_folder(out: Path | None, root: Path = Path("runs")) -> Path:
+def create_run_folder(out: Path | None, root: Path = Path("runs"), *, resumable: bool = False) -> Path:
     """A new, empty folder for a run.
 
     Args:
         out: the folder asked for; None for one under `root` named by the time in UTC.
         root: where unnamed runs go.
+        resumable: whether the command can go on with a run; who names a folder that is taken is then told so.
 
     Raises:
         UserError: `out` holds something already, is a file, or cannot be created.
@@ -28,7 +29,8 @@ def create_run_folder(out: Path | None, root: Path = Path("runs")) -> Path:
     except OSError as error:
         raise UserError(f"cannot create the folder --out {out}: {error.strerror}") from None
     if taken:
-        raise UserError(f"--out {out} is not empty; name a new folder or empty it")
+        go_on = ", or add --resume to go on with the run in it" if resumable else ""
+        raise UserError(f"--out {out} is not empty; name a new folder or empty it{go_on}")
     return out
 
 

@@ -136,10 +136,12 @@ def test_broken_yaml_is_named_with_its_line(sortie_here: Command, tmp_path: Path
     assert_one_line(sortie_here("sim", str(config)), "broken.yaml", "line")
 
 
-@pytest.mark.parametrize("command", ["sim", "train", "sweep"])
+@pytest.mark.parametrize("command", ["sim", "train", "evaluate", "sweep"])
 def test_a_taken_output_folder_is_left_alone(sortie_here: Command, command: str, tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("mine", encoding="utf-8")
-    assert_one_line(sortie_here(command, CONFIG, "--out", str(tmp_path)), str(tmp_path), "not empty")
+    result = sortie_here(command, CONFIG, "--out", str(tmp_path))
+    assert_one_line(result, str(tmp_path), "not empty")
+    assert ("--resume" in result.stderr) == (command != "sim")  # what can go on says how
     assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
 
 
