@@ -137,7 +137,7 @@ def sweep(
     resume: Resume = False,
     jobs: Annotated[int, typer.Option(min=1, help="Trainings at the same time.")] = 2,
 ) -> None:
-    """Train every learned method of the evaluation by every training seed."""
+    """Train each method of evaluation.learned by each of evaluation.train_seeds."""
     loaded = _load(config, overrides)
     from sortie_cli.run_folder import create_run_folder, open_run_folder
     from sortie_train.sweep import evaluation_overrides, plan_trainings
