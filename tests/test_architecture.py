@@ -14,9 +14,11 @@ ARROWS: dict[str, set[str]] = {
     "sortie_core": set(),
     "sortie_interfaces": set(),
     "sortie_sim": {"sortie_core"},
+    "sortie_cluster": {"sortie_core"},
     "sortie_expert": {"sortie_core"},
-    "sortie_policy": {"sortie_core"},
+    "sortie_policy": {"sortie_core", "sortie_cluster"},
     "sortie_train": {"sortie_sim", "sortie_expert", "sortie_policy"},
+    "sortie_schedule": {"sortie_cluster", "sortie_policy", "sortie_train"},
     "sortie_nodes": {"sortie_sim", "sortie_policy", "sortie_interfaces"},
     "sortie_bridge": {"sortie_nodes"},
     "sortie_flight": {"sortie_nodes"},
@@ -30,8 +32,10 @@ LEARNERS = {"torchrl", "tensordict", "stable_baselines3"}
 FORBIDDEN: dict[str, set[str]] = {
     "sortie_core": {"torch", "cvxpy"} | ROS | SIMULATORS | LEARNERS,
     "sortie_sim": {"cvxpy"} | ROS | LEARNERS,
+    "sortie_cluster": {"torch", "cvxpy"} | ROS | SIMULATORS | LEARNERS,
     "sortie_expert": {"torch"} | ROS | SIMULATORS | LEARNERS,
     "sortie_policy": {"cvxpy"} | ROS | SIMULATORS | LEARNERS,
+    "sortie_schedule": ROS | SIMULATORS,
     "sortie_train": ROS | {"stable_baselines3"},
     "sortie_nodes": LEARNERS,
 }

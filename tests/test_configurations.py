@@ -8,11 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sortie_cli.configurations import kind_of, load_any
 from sortie_core.config import Config, UserError, keys, load_config, parse_config
 from sortie_sim.point_world import PointWorld
 
-FILES = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
+ALL = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
+FILES = [path for path in ALL if kind_of(path) is Config]
 TEXT = FILES[0].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", [path for path in ALL if path not in FILES], ids=lambda path: path.name)
+def test_what_is_no_mission_loads_too(path: Path, tmp_path: Path) -> None:
+    config = load_any(path)
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(config.to_yaml(), encoding="utf-8")
+    assert load_any(copy) == config
+    assert (Path(__file__).parents[1] / config.EXAMPLE).is_file()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -13,6 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 if TYPE_CHECKING:
+    from sortie_cluster.config import Evaluated
     from sortie_core.config import Config
 
 _EXIT_BAD_INPUT = 2
@@ -107,7 +108,14 @@ def evaluate(
     jobs: Annotated[int, typer.Option(min=1, help="Processes that fly at the same time.")] = 1,
     json: Json = False,
 ) -> None:
-    """Compare all methods on the same unseen layouts, or answer questions about them."""
+    """Compare all methods on the same unseen layouts or tasks, or answer questions about them."""
+    from sortie_cli.configurations import load_any
+    from sortie_cluster.config import Evaluated
+
+    found = load_any(config, overrides or [])
+    if isinstance(found, Evaluated):
+        _evaluate_suites(found, config, overrides, out, resume, jobs, json)
+        return
     loaded = _load(config, overrides)
     if loaded.evaluation.train_seeds and any(each.startswith("policy.checkpoint=") for each in overrides or []):
         raise _user_error(
@@ -124,6 +132,29 @@ def evaluate(
     folder = earlier or create_run_folder(out, resumable=True)
     try:
         evaluate_methods(loaded, flights, folder, jobs, json, asked)
+    except KeyboardInterrupt:
+        _say_how_to_go_on("evaluate", config, overrides, folder)
+        raise
+
+
+def _evaluate_suites(
+    loaded: Evaluated,
+    config: Path,
+    overrides: list[str] | None,
+    out: Path | None,
+    resume: bool,
+    jobs: int,
+    json: bool,
+) -> None:
+    """Schedulers in the settings of a source."""
+    from sortie_cli.run_folder import create_run_folder, open_run_folder
+    from sortie_schedule.suites import configurations, evaluate_suites
+
+    earlier = open_run_folder(out) if resume else None
+    configurations(loaded)  # refuse what cannot be run, before there is a folder
+    folder = earlier or create_run_folder(out, resumable=True)
+    try:
+        evaluate_suites(loaded, folder, jobs, json)
     except KeyboardInterrupt:
         _say_how_to_go_on("evaluate", config, overrides, folder)
         raise
@@ -164,6 +195,61 @@ def sweep(
         )
         raise typer.Exit(1)
     print(shlex.join(["sortie", "evaluate", *again, *evaluation_overrides(loaded, out)]))
+
+
+@app.command()
+def cluster(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file, e.g. configs/cluster.yaml.")],
+    overrides: Overrides = None,
+    out: Out = None,
+    resume: Resume = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
+    json: Json = False,
+) -> None:
+    """Schedule the tasks of a trace on a cluster of agents, and compare policies."""
+    from sortie_cluster.config import ClusterConfig
+    from sortie_core.config import load
+
+    loaded = load(ClusterConfig, config, overrides or [])
+    from sortie_cli.run_folder import create_run_folder, open_run_folder
+    from sortie_cluster.scenario import make_scenario
+    from sortie_schedule.comparison import compare, with_reference
+
+    earlier = open_run_folder(out) if resume else None
+    with_reference(loaded)  # refuse what cannot be run, before there is a folder
+    make_scenario(loaded, loaded.comparison.first_seed)
+    folder = earlier or create_run_folder(out, resumable=True)
+    try:
+        compare(loaded, folder, jobs, json)
+    except KeyboardInterrupt:
+        _say_how_to_go_on("cluster", config, overrides, folder)
+        raise
+
+
+@app.command()
+def flows(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file, e.g. configs/task_flows.yaml.")],
+    overrides: Overrides = None,
+    out: Out = None,
+    resume: Resume = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
+    json: Json = False,
+) -> None:
+    """Let flows of tasks find their way through a network of agents, and compare policies."""
+    from sortie_cluster.flows_config import FlowsConfig
+    from sortie_core.config import load
+
+    loaded = load(FlowsConfig, config, overrides or [])
+    from sortie_cli.run_folder import create_run_folder, open_run_folder
+    from sortie_schedule.flows import policies, run_flows
+
+    policies(loaded)
+    folder = open_run_folder(out) if resume else create_run_folder(out, resumable=True)
+    try:
+        run_flows(loaded, folder, jobs, json)
+    except KeyboardInterrupt:
+        _say_how_to_go_on("flows", config, overrides, folder)
+        raise
 
 
 @app.command()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from sortie_core.config import Config, UserError
+from sortie_core.config import Config, Configuration, UserError
 from sortie_core.files import write_atomically
 from sortie_core.observation import layout
 
@@ -39,7 +39,11 @@ _DAMAGE = (
 
 
 def write_checkpoint(
-    path: str | Path, config: Config, weights: Mapping[str, np.ndarray], stages: Mapping[str, bytes], **metadata: Any
+    path: str | Path,
+    config: Configuration,
+    weights: Mapping[str, np.ndarray],
+    stages: Mapping[str, bytes],
+    **metadata: Any,
 ) -> None:
     """Write a checkpoint atomically.
 

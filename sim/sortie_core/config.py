@@ -12,7 +12,7 @@ import math
 import types
 import typing
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError, model_validator
@@ -42,8 +42,51 @@ class UserError(Exception):
     """Bad input: the message is one line that names the culprit and says how to mend it; commands exit with 2."""
 
 
-class Config(Section):
-    """A whole configuration; see configs/delivery.yaml for every key with its unit."""
+class Configuration(Section):
+    """A whole configuration of any kind, one class for each.
+
+    Attributes:
+        EXAMPLE: the shipped file that shows every key.
+    """
+
+    EXAMPLE: ClassVar[str]
+
+    def hash(self) -> str:
+        """Twelve hex digits that identify the content, independent of key order and comments."""
+        return content_hash(self.model_dump(mode="python"))
+
+    def to_yaml(self) -> str:
+        """The configuration as YAML, loadable again."""
+        return yaml.safe_dump(self.model_dump(mode="python"), sort_keys=False)
+
+    def override(self, overrides: Iterable[str]) -> Self:
+        """A copy with ``section.key=value`` strings applied.
+
+        Raises:
+            UserError: an override that is not ``key=value``, names no key, or has a wrong value.
+        """
+        data = self.model_dump(mode="python")
+        _apply(data, map(_split, overrides), type(self))
+        return _validate(data, "override", type(self))
+
+    def changed(self, overrides: Overrides, source: str) -> Self:
+        """A copy with other values for dotted keys, as a scenario or a suite gives them.
+
+        Raises:
+            UserError: as for `override`, naming `source`.
+        """
+        data = self.model_dump(mode="python")
+        try:
+            _apply(data, overrides.items(), type(self))
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from None
+        return _validate(data, source, type(self))
+
+
+class Config(Configuration):
+    """A delivery mission; see configs/delivery.yaml for every key with its unit."""
+
+    EXAMPLE = "configs/delivery.yaml"
 
     seed: Seed
     team: Team
@@ -102,79 +145,66 @@ class Config(Section):
         reference = self.task.reference_agents
         return math.sqrt(self.team.n_agents / reference) if reference else 1.0
 
-    def hash(self) -> str:
-        """Twelve hex digits that identify the content, independent of key order and comments."""
-        return content_hash(self.model_dump(mode="python"))
-
-    def to_yaml(self) -> str:
-        """The configuration as YAML, loadable again."""
-        return yaml.safe_dump(self.model_dump(mode="python"), sort_keys=False)
-
-    def override(self, overrides: Iterable[str]) -> Config:
-        """A copy with ``section.key=value`` strings applied.
-
-        Raises:
-            UserError: an override that is not ``key=value``, names no key, or has a wrong value.
-        """
-        data = self.model_dump(mode="python")
-        _apply(data, map(_split, overrides))
-        return _validate(data, "override")
-
-    def changed(self, overrides: Overrides, source: str) -> Config:
-        """A copy with other values for dotted keys, as a scenario or a suite gives them.
-
-        Raises:
-            UserError: as for `override`, naming `source`.
-        """
-        data = self.model_dump(mode="python")
-        try:
-            _apply(data, overrides.items())
-        except UserError as error:
-            raise UserError(f"{source}: {error}") from None
-        return _validate(data, source)
-
 
 def content_hash(data: dict[str, Any]) -> str:
     """`Config.hash` of a configuration's data, also where they are of another version's schema."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
 
 
+Kind = TypeVar("Kind", bound=Configuration)
+
+
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """A delivery mission; as `load`."""
+    return load(Config, path, overrides)
+
+
+def load(kind: type[Kind], path: str | Path, overrides: Iterable[str] = ()) -> Kind:
     """Read a YAML file and apply overrides.
 
     Args:
+        kind: what it configures.
         path: the YAML file; where it has the key ``extends``, only what differs from the file named there.
         overrides: strings ``section.key=value``; the value is YAML.
 
     Raises:
         UserError: one line that names the file or key and how to mend it.
     """
-    data = _read(Path(path), [])
+    data = _read(Path(path), [], kind)
     changed = dict(map(_split, overrides))
-    _apply(data, changed.items())
-    return _validate(data, str(path), changed)
+    _apply(data, changed.items(), kind)
+    return _validate(data, str(path), kind, changed)
 
 
-def _read(path: Path, extending: list[Path]) -> dict[str, Any]:
+def sections(path: str | Path) -> set[str]:
+    """Top-level keys of a YAML file and of those that it extends, by which kinds of configurations are told apart.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    return set(_read(Path(path), [], Config))
+
+
+def _read(path: Path, extending: list[Path], kind: type[Configuration]) -> dict[str, Any]:
     """The data of a file over those of the files that it extends."""
     if path.resolve() in extending:
         raise UserError(f"{path} extends itself; let `extends` name another file")
     try:
         text = path.read_text(encoding="utf-8")
     except IsADirectoryError:
-        raise UserError(f"{path} is a folder; name a YAML file such as configs/delivery.yaml") from None
+        raise UserError(f"{path} is a folder; name a YAML file such as {kind.EXAMPLE}") from None
     except FileNotFoundError:
-        raise UserError(f"no configuration file {path}; try configs/delivery.yaml") from None
+        raise UserError(f"no configuration file {path}; try {kind.EXAMPLE}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}") from None
-    data = _parse(text, str(path))
+    data = _parse(text, str(path), kind)
     base = data.pop("extends", None)
     if base is None:
         return data
     if not isinstance(base, str):
         raise UserError(f"{path}: extends must name a file (got {base!r})")
     try:
-        return _merged(_read(path.parent / base, [*extending, path.resolve()]), data, _FREE)
+        return _merged(_read(path.parent / base, [*extending, path.resolve()], kind), data, _FREE)
     except UserError as error:
         raise error if extending else UserError(f"{path} extends {base}: {error}") from None
 
@@ -207,12 +237,12 @@ class _Loader(yaml.SafeLoader):
 
 def parse_config(text: str, overrides: Iterable[str] = (), source: str = "configuration") -> Config:
     """The configuration in a YAML text; errors as for `load_config`."""
-    data = _parse(text, source)
-    _apply(data, map(_split, overrides))
-    return _validate(data, source)
+    data = _parse(text, source, Config)
+    _apply(data, map(_split, overrides), Config)
+    return _validate(data, source, Config)
 
 
-def _parse(text: str, source: str) -> dict[str, Any]:
+def _parse(text: str, source: str, kind: type[Configuration]) -> dict[str, Any]:
     try:
         data = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
@@ -220,7 +250,7 @@ def _parse(text: str, source: str) -> dict[str, Any]:
         where = f" at line {mark.line + 1}" if mark else ""
         raise UserError(f"{source} is not valid YAML{where}: {getattr(error, 'problem', error)}") from None
     if not isinstance(data, dict):
-        raise UserError(f"{source} holds no keys; start from a copy of configs/delivery.yaml")
+        raise UserError(f"{source} holds no keys; start from a copy of {kind.EXAMPLE}")
     return data
 
 
@@ -235,12 +265,13 @@ def _split(override: str) -> tuple[str, Any]:
         raise UserError(f"the value of override {override!r} is not valid YAML") from None
 
 
-def _apply(data: dict[str, Any], overrides: Iterable[tuple[str, Any]]) -> None:
+def _apply(data: dict[str, Any], overrides: Iterable[tuple[str, Any]], kind: type[Configuration]) -> None:
+    known = keys(kind)
     for key, value in overrides:
-        if below := [name for name in keys() if name.startswith(f"{key}.")]:
+        if below := [name for name in known if name.startswith(f"{key}.")]:
             raise UserError(f"{key} is a section; name a key in it, such as {below[0]} (got {value!r})")
-        if key not in keys():
-            raise UserError(f"unknown key {key}{_suggest(key)}")
+        if key not in known:
+            raise UserError(f"unknown key {key}{_suggest(key, kind)}")
         *parents, leaf = key.split(".")
         node = data
         for parent in parents:
@@ -260,14 +291,16 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _validate(data: dict[str, Any], source: str, overridden: Iterable[str] = ()) -> Config:
+def _validate(
+    data: dict[str, Any], source: str, kind: type[Kind], overridden: Iterable[str] = ()
+) -> Kind:
     """The configuration; an error is blamed on its source, or on the override that has brought it."""
     try:
-        return Config.model_validate(_numbers(data))
+        return kind.model_validate(_numbers(data))
     except ValidationError as error:
         key = ".".join(str(part) for part in error.errors()[0]["loc"])
         own = any(key == each or key.startswith(f"{each}.") for each in overridden)
-        raise UserError(_one_line(error, "override" if own else source)) from None
+        raise UserError(_one_line(error, "override" if own else source, kind)) from None
 
 
 def _numbers(data: Any) -> Any:
@@ -276,23 +309,23 @@ def _numbers(data: Any) -> Any:
     return [_number(value) for value in data] if isinstance(data, list) else _number(data)
 
 
-def _one_line(error: ValidationError, source: str) -> str:
+def _one_line(error: ValidationError, source: str, kind: type[Configuration]) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        return f"{source}: unknown key {key}{_suggest(key)}{more}"
+        return f"{source}: unknown key {key}{_suggest(key, kind)}{more}"
     if first["input"] is None and "." not in key:
         return f"{source}: {key}: holds nothing; delete the line, or put keys below it{more}"
     if first["type"] == "missing":
-        return f"{source}: missing key {key}; add it, configs/delivery.yaml shows every key{more}"
+        return f"{source}: missing key {key}; add it, {kind.EXAMPLE} shows every key{more}"
     message = first["msg"].removeprefix("Value error, ")
     given = "" if isinstance(first["input"], dict | Section) else f" (got {first['input']!r})"
     return f"{source}: {key + ': ' if key else ''}{message}{given}{more}"
 
 
-def keys() -> dict[str, Any]:
-    """Every key of the schema, dotted, with its field."""
+def keys(kind: type[Configuration] = Config) -> dict[str, Any]:
+    """Every key of a kind of configuration, dotted, with its field."""
     found: dict[str, Any] = {}
 
     def walk(model: type[BaseModel], prefix: str) -> None:
@@ -303,14 +336,14 @@ def keys() -> dict[str, Any]:
                     continue
             found[f"{prefix}{name}"] = field
 
-    walk(Config, "")
+    walk(kind, "")
     return found
 
 
-def _suggest(key: str) -> str:
+def _suggest(key: str, kind: type[Configuration]) -> str:
     import difflib
 
-    names = list(keys())
+    names = list(keys(kind))
     if key in names:
         section, _, rest = key.partition(".")
         return f"; in a file, write `{section}:` and, indented below it, `{rest}: ...`"
@@ -322,4 +355,4 @@ def _suggest(key: str) -> str:
     close = close or difflib.get_close_matches(key, names, n=1, cutoff=0.6)
     if not close and key.rsplit(".", 1)[-1] in leaf:
         close = [leaf[key.rsplit(".", 1)[-1]]]
-    return f"; did you mean {close[0]}?" if close else "; configs/delivery.yaml shows every key"
+    return f"; did you mean {close[0]}?" if close else f"; {kind.EXAMPLE} shows every key"

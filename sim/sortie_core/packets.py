@@ -19,12 +19,14 @@ deliberation follow (K = policy.hops, E = policy.exchanges, at least 1 of them),
     K+E+1 ..      taps of u and x, up to tap K-1                    F + F
     2K+E-1
     ============= ================================================= =======================
+
+A compute cluster's nodes (`sortie_policy.cluster_runtime`) know one round alone, the beacon.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,6 +59,36 @@ class Packet:
         return HEADER_BYTES + 4 * len(self.payload)
 
 
+class QueuedTask(NamedTuple):
+    """A task that waits at a compute cluster's node, whose queue is a consumer.
+
+    Attributes:
+        number: of the task.
+        demand: [R] cores, and percent of a trace machine's memory.
+        predicted_s: predicted time on a node of speed 1, s.
+        waited_s: since it could first be scheduled, s.
+        placed: whether the owner of the queue has put it there; until then others cannot take it.
+        key: its place in the queue, smallest first; 0 until it is placed.
+        hops: how often it has been handed over.
+    """
+
+    number: int
+    demand: tuple[float, ...]
+    predicted_s: float
+    waited_s: float
+    placed: bool
+    key: float
+    hops: int
+
+
+class HandOver(NamedTuple):
+    """Where a newly arrived task goes: to another node, or, with a key, into the own queue."""
+
+    task: int
+    target: int
+    key: float
+
+
 @dataclass(frozen=True)
 class Consumers:
     """What is broadcast about the consumers.
@@ -69,6 +101,7 @@ class Consumers:
         completed: [M] bool.
         settled: [M] bool, True where presence has been held for long enough.
         presence: [R] bool, True for demands for presence.
+        tasks: M queues of tasks; empty where consumers are none.
     """
 
     position: np.ndarray
@@ -78,6 +111,7 @@ class Consumers:
     completed: np.ndarray
     settled: np.ndarray
     presence: np.ndarray
+    tasks: tuple[tuple[QueuedTask, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,6 +125,7 @@ class LocalView:
         velocity: [D] m/s.
         stock: [R] in units of one drone's capacity.
         consumers: the demands, of which the agent looks at all where they are broadcast, and else at those near it.
+        running_s: predicted s until each task that runs on a cluster's node ends.
     """
 
     tick: int
@@ -99,6 +134,7 @@ class LocalView:
     velocity: np.ndarray
     stock: np.ndarray
     consumers: Consumers
+    running_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,11 +145,15 @@ class Decision:
         velocity: [D] commanded velocity, m/s, world frame.
         choice: index of the chosen consumer; M means "wait".
         attention: [M + 1] the attention Xi over the consumers and "wait".
+        asks: queues that a cluster's node takes a task from, in turn, as long as it has room; the first is `choice`.
+        hand_overs: where the tasks go that have newly arrived at it.
     """
 
     velocity: np.ndarray
     choice: int
     attention: np.ndarray
+    asks: tuple[int, ...] = ()
+    hand_overs: tuple[HandOver, ...] = ()
 
 
 def deliberation_rounds(hops: int, exchanges: int) -> int:

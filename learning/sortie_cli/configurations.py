@@ -1,0 +1,31 @@
+"""Which kind of configuration a file holds, by its sections."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sortie_cluster.config import ClusterConfig
+from sortie_cluster.flows_config import FlowsConfig
+from sortie_core.config import Config, Configuration, load, sections
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+KINDS: dict[str, type[Configuration]] = {"flows": FlowsConfig, "cluster": ClusterConfig}
+"""The section that only this kind has; all others are delivery missions."""
+
+
+def kind_of(path: str | Path) -> type[Configuration]:
+    """The class of a file's configuration.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    found = sections(path)
+    return next((kind for section, kind in KINDS.items() if section in found), Config)
+
+
+def load_any(path: str | Path, overrides: Iterable[str] = ()) -> Configuration:
+    """A file's configuration, whatever its kind; errors as of `sortie_core.config.load`."""
+    return load(kind_of(path), path, overrides)

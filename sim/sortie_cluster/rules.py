@@ -1,0 +1,362 @@
+"""Hand-made schedulers, put together from three choices and addressed by name.
+
+A rule's name is that of its way to place a task (push), then how nodes take tasks and in which order tasks wait:
+
+    fifo, round_robin, random, drf, tetris, best_fit, jsq, jsq_neighbours, expected_completion,
+    expected_completion_neighbours, work_stealing, rec, rec_blind, clairvoyant
+    +steal   a node that has nothing to start takes from those it hears, what comes first in their queues
+    +pull    a node with room takes what comes first in its own and their queues, even if its own is not empty
+    +sjf     the shortest predicted task comes first;  +wsjf weighted by the dominant share of what it occupies
+
+`rec` is the best rule known for neighbours: to the fastest node in reach that has room, else to the least
+(n + 1) / speed, again at most `max_hops` times; +pull; keys of predicted duration x dominant share^0.3. It counts what
+it has sent since a node's last report, `rec_blind` does not.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, replace
+from math import inf
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sortie_cluster.scheduler import ROOM, Scheduler, SentSince, first_fit
+from sortie_core.config import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sortie_cluster.cluster_world import ClusterWorld
+
+WEIGHT_POWER = 0.3
+"""Power of the dominant share in weighted keys (this project's design)."""
+CLAIMS = 2
+"""Queues that a node asks in vain, one after the other, where reports are late."""
+_TETRIS_SHORTNESS = 1.0
+"""Weight of shortness against alignment; Tetris (SIGCOMM 2014) makes both count alike."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a rule is made of.
+
+    Attributes:
+        place: how a task is placed: stay, random, round_robin, central, jsq, expected_completion, best_fit or rec.
+        scope: hops.
+        take: own, steal or pull.
+        order: fifo, sjf, wsjf, clairvoyant, drf or tetris.
+        counts: whether a node counts what it has sent since the last report.
+    """
+
+    place: str
+    scope: float = inf
+    take: str = "own"
+    order: str = "fifo"
+    counts: bool = True
+
+
+RECIPES = {
+    "fifo": Recipe("central"),
+    "round_robin": Recipe("round_robin"),
+    "random": Recipe("random"),
+    "drf": Recipe("central", order="drf"),
+    "tetris": Recipe("central", order="tetris"),
+    "best_fit": Recipe("best_fit"),
+    "jsq": Recipe("jsq"),
+    "jsq_neighbours": Recipe("jsq", 1),
+    "expected_completion": Recipe("expected_completion"),
+    "expected_completion_neighbours": Recipe("expected_completion", 1),
+    "work_stealing": Recipe("stay", 1, "steal"),
+    "rec": Recipe("rec", 1, "pull", "wsjf"),
+    "rec_blind": Recipe("rec", 1, "pull", "wsjf", counts=False),
+    "clairvoyant": Recipe("central", order="clairvoyant"),
+}
+_ADDITIONS: dict[str, dict[str, Any]] = {
+    "steal": {"take": "steal"},
+    "pull": {"take": "pull"},
+    "sjf": {"order": "sjf"},
+    "wsjf": {"order": "wsjf"},
+}
+
+
+def recipe(name: str) -> Recipe:
+    """What a rule's name means.
+
+    Raises:
+        UserError: no such rule or addition.
+    """
+    base, *additions = name.split("+")
+    if base not in RECIPES:
+        close = difflib.get_close_matches(base, RECIPES, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(RECIPES)}"
+        raise UserError(f"policies: no scheduler {base!r}; {hint}")
+    found = RECIPES[base]
+    for addition in additions:
+        if addition not in _ADDITIONS:
+            raise UserError(f"policies: no addition +{addition} in {name!r}; there are +{', +'.join(_ADDITIONS)}")
+        found = replace(found, **_ADDITIONS[addition])
+    if found.place == "central" and found.take != "own":
+        raise UserError(f"policies: {name!r}: tasks of {base} wait in one central queue; leave +{found.take} out")
+    return found
+
+
+class Rule(Scheduler):
+    """A scheduler made by a recipe."""
+
+    def __init__(self, made_of: Recipe) -> None:
+        self.recipe, self.scope = made_of, made_of.scope
+        self.route = getattr(self, f"_place_{made_of.place}")  # type: ignore[method-assign]
+        self.key = getattr(self, f"_by_{made_of.order}")  # type: ignore[method-assign]
+
+    def begin(self, world: ClusterWorld) -> None:
+        """Forget the last run."""
+        super().begin(world)
+        cluster, self._take = world.cluster, self.recipe.take
+        self._central = world.n_nodes
+        self._random, self._turn = Random(world.seed), -1
+        self._cores, self._all_memory = cluster.cpu.tolist(), cluster.memory.tolist()
+        self._rate = (cluster.speed * cluster.cpu).tolist()
+        self._fastest = sorted(range(world.n_nodes), key=lambda node: -world.speed[node])
+        rank = {node: place for place, node in enumerate(self._fastest)}
+        self._wakes = [(node, *sorted(others, key=rank.__getitem__)) for node, others in enumerate(self.reach)]
+        self._sent = SentSince(world)
+        share = dominant_share(world)
+        self._weight = (share**WEIGHT_POWER).tolist()
+        self._total_cpu, self._total_memory = float(cluster.cpu.sum()), float(cluster.memory.sum())
+        self._held: dict[int, tuple[float, float]] = {}
+        self._least_cpu = float(world.workload.cpu.min()) if len(world.workload) else 0.0
+
+    # Order of queues.
+
+    def _by_fifo(self, task: int, queue: int) -> float:
+        return self.world.now
+
+    _by_drf = _by_tetris = _by_fifo
+
+    def _by_sjf(self, task: int, queue: int) -> float:
+        return self.world.predicted_s[task]
+
+    def _by_wsjf(self, task: int, queue: int) -> float:
+        return self.world.predicted_s[task] * self._weight[task]
+
+    def _by_clairvoyant(self, task: int, queue: int) -> float:
+        return self.world.work_s[task] * self._weight[task]
+
+    # Push.
+
+    def _place_stay(self, task: int, node: int) -> int:
+        return node
+
+    def _place_central(self, task: int, node: int) -> int:
+        return self._central
+
+    def _place_random(self, task: int, node: int) -> int:
+        return node if self.world.hops[task] else self._random.choice(self.candidates(task, node))
+
+    def _place_round_robin(self, task: int, node: int) -> int:
+        world = self.world
+        if world.hops[task]:
+            return node
+        for _ in range(world.n_nodes):
+            self._turn = (self._turn + 1) % world.n_nodes
+            if world.able(task, self._turn):
+                break
+        return self._turn
+
+    def _load(self, node: int, other: int) -> int:
+        """Tasks that a node thinks another one has."""
+        known = self.world.heard(node, other)
+        load = known.n_waiting[other] + known.n_running[other]
+        if self.late and self.recipe.counts and other != node:
+            load += self._sent.total(node, other, known.at_s).tasks
+        return load
+
+    def _place_jsq(self, task: int, node: int) -> int:
+        if self.scope == inf and self.world.hops[task]:
+            return node
+        return min(self.candidates(task, node), key=lambda other: (self._load(node, other) + 1) / self._cores[other])
+
+    def _place_expected_completion(self, task: int, node: int) -> int:
+        world = self.world
+        if self.scope == inf and world.hops[task]:
+            return node
+
+        def expected_s(other: int) -> float:
+            known = world.heard(node, other)
+            work_s = known.backlog_s[other]
+            if self.late and self.recipe.counts and other != node:
+                work_s += self._sent.total(node, other, known.at_s).work_s
+            running = 0.0 if known.free_cpu[other] + ROOM >= world.cpu[task] else self._mean_s
+            return (work_s + running) / self._rate[other] + world.predicted_s[task] / world.speed[other]
+
+        return min(self.candidates(task, node), key=expected_s)
+
+    @property
+    def _mean_s(self) -> float:
+        """What a task that runs is thought to take still: half of an average one."""
+        return 0.5 * float(self.world.workload.predicted_s.mean())
+
+    def _place_best_fit(self, task: int, node: int) -> int:
+        """The node with room that is left the least of it; the central queue where none has."""
+        world = self.world
+        if world.hops[task]:
+            return node
+        room = [other for other in range(world.n_nodes) if world.fits(task, other)]
+        if not room:
+            return self._central
+        return min(
+            room,
+            key=lambda other: (
+                (world.free_cpu[other] - world.cpu[task]) / self._cores[other]
+                + (world.free_memory[other] - world.memory[task]) / self._all_memory[other]
+            ),
+        )
+
+    def _place_rec(self, task: int, node: int) -> int:
+        world = self.world
+        cpu, memory, speed = world.cpu[task] - ROOM, world.memory[task] - ROOM, world.speed
+        fastest, target, least, shortest = 0.0, -1, inf, node
+        counting = self.late and self.recipe.counts
+        for other in self.candidates(task, node):
+            known = world.heard(node, other)
+            count, sent_cpu, sent_memory = 0, 0.0, 0.0
+            if counting and other != node:
+                count, sent_cpu, sent_memory, _ = self._sent.total(node, other, known.at_s)
+            free = known.free_cpu[other] - sent_cpu >= cpu and known.free_memory[other] - sent_memory >= memory
+            if free and not known.n_waiting[other] and speed[other] > fastest:
+                fastest, target = speed[other], other
+            load = (known.n_waiting[other] + known.n_running[other] + count + 1) / self._rate[other]
+            if load < least:
+                least, shortest = load, other
+        return shortest if target < 0 else target
+
+    def handed(self, task: int, node: int, target: int) -> None:
+        """Count it until the other node's next report."""
+        if self.late and self.recipe.counts:
+            self._sent.add(task, node, target)
+
+    # Pull.
+
+    def awake(self, task: int, queue: int) -> Iterable[int]:
+        """All, for the central queue; else its own node, and those that may take from it and know of it at once."""
+        if queue == self._central:
+            return self._fastest
+        return (queue,) if self.late or self._take == "own" else self._wakes[queue]
+
+    def woken_by_reports(self) -> Iterable[int]:
+        """Who has room, and takes from others."""
+        if self._take == "own":
+            return ()
+        free = self.world.free_cpu
+        return [node for node in range(self.world.n_nodes) if free[node] >= self._least_cpu - ROOM]
+
+    def pull(self, node: int) -> tuple[int, int] | None:
+        """The next task by the recipe's order, from the queues that it may be taken from."""
+        world = self.world
+        if world.free_cpu[node] < self._least_cpu - ROOM:
+            return None
+        found = self._pull_central(node) if world.queues[self._central] else None
+        mine = first_fit(world, node, node)
+        if found or self._take == "own" or (mine and self._take == "steal"):
+            choice = found or mine
+        elif self.late:
+            choice = self._ask(node, mine)
+        else:
+            choice = self._first(node, mine)
+        if choice and self.recipe.order == "drf":
+            self._hold(world.queues[choice[0]][choice[1]][1], 1)
+        return choice
+
+    def _first(self, node: int, mine: tuple[int, int] | None) -> tuple[int, int] | None:
+        """What comes first in the queues within reach."""
+        queues = self.world.queues
+        best, best_entry = mine, queues[node][mine[1]] if mine else (inf, 0)
+        for other in self.reach[node]:
+            if queues[other] and (found := first_fit(self.world, other, node)):
+                if queues[other][found[1]] < best_entry:
+                    best, best_entry = found, queues[other][found[1]]
+        return best
+
+    def _ask(self, node: int, mine: tuple[int, int] | None) -> tuple[int, int] | None:
+        """Late reports: ask those for a task whose queues had the first heads, until one has any that fits."""
+        world = self.world
+        own_key = world.queues[node][mine[1]][0] if mine else inf
+        heads = [(self._head(node, other), other) for other in self.reach[node]]
+        for head, other in sorted(heads)[:CLAIMS]:
+            if head >= own_key:
+                break
+            if found := first_fit(world, other, node):
+                return found
+        return mine
+
+    def _head(self, node: int, other: int) -> float:
+        said = self.world.heard(node, other).said
+        return said[other] if said else inf
+
+    def announce(self) -> list[float]:
+        """Keys of the queues' heads."""
+        return [queue[0][0] if queue else inf for queue in self.world.queues[:-1]]
+
+    def _pull_central(self, node: int) -> tuple[int, int] | None:
+        world, centre = self.world, self._central
+        if self.recipe.order == "drf":
+            return self._poorest(node)
+        if self.recipe.order == "tetris":
+            return self._aligned(node)
+        return first_fit(world, centre, node)
+
+    def _poorest(self, node: int) -> tuple[int, int] | None:
+        """Dominant resource fairness (NSDI 2011): a task of the job whose dominant share is the smallest."""
+        world = self.world
+        best, least = None, inf
+        for index, (_, task) in enumerate(world.queues[self._central]):
+            cpu, memory = self._held.get(int(world.workload.job[task]), (0.0, 0.0))
+            share = max(cpu / self._total_cpu, memory / self._total_memory)
+            if share < least and world.fits(task, node):
+                best, least = (self._central, index), share
+        return best
+
+    def _hold(self, task: int, sign: int) -> None:
+        world, job = self.world, int(self.world.workload.job[task])
+        cpu, memory = self._held.get(job, (0.0, 0.0))
+        self._held[job] = (cpu + sign * world.cpu[task], memory + sign * world.memory[task])
+
+    def _aligned(self, node: int) -> tuple[int, int] | None:
+        """Tetris packing: the largest inner product of demand and free resources, plus shortness."""
+        world = self.world
+        free_cpu, free_memory = (
+            world.free_cpu[node] / self._cores[node],
+            world.free_memory[node] / self._all_memory[node],
+        )
+        best, most = None, -inf
+        for index, (_, task) in enumerate(world.queues[self._central]):
+            if world.fits(task, node):
+                alignment = world.cpu[task] / self._cores[node] * free_cpu
+                alignment += world.memory[task] / self._all_memory[node] * free_memory
+                score = alignment + _TETRIS_SHORTNESS / (1.0 + world.predicted_s[task])
+                if score > most:
+                    best, most = (self._central, index), score
+        return best
+
+    def finished(self, task: int, node: int) -> None:
+        """Give back what its job holds."""
+        if self.recipe.order == "drf":
+            self._hold(task, -1)
+
+
+def dominant_share(world: ClusterWorld) -> np.ndarray:
+    """[n] largest share of a task in a node's resources: CPU of the largest, memory of the average one."""
+    workload, cluster = world.workload, world.cluster
+    return np.maximum(workload.cpu / cluster.cpu.max(), workload.memory / cluster.memory.mean())
+
+
+def rule(name: str) -> Rule:
+    """The rule of a name.
+
+    Raises:
+        UserError: as `recipe`.
+    """
+    return Rule(recipe(name))

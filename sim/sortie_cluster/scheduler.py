@@ -1,0 +1,144 @@
+"""What decides in a cluster: the interface between the world and every rule or learned policy."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sortie_cluster.cluster_world import ClusterWorld
+
+ROOM = 1e-9
+"""Rounding of sums of CPU and memory."""
+
+
+class Scheduler:
+    """Runs on all nodes; each decision is one node's and uses what that node may know.
+
+    Attributes:
+        world: the run, since `begin`.
+        scope: hops up to which a node knows of, hands to and takes from others; infinite for a central scheduler.
+        reach: [N] the others within the scope of each node, nearest first.
+        late: whether nodes know of others by reports only.
+    """
+
+    scope: float = 1
+
+    def begin(self, world: ClusterWorld) -> None:
+        """A run begins; forget the last one."""
+        self.world = world
+        self.reach = world.cluster.within(self.scope)
+        self.late = world.reports.period_s > 0
+
+    def candidates(self, task: int, node: int) -> list[int]:
+        """The node and those in its reach that could ever run a task; where none can, the next one on the way to one.
+
+        What a node has is known to all, since it never changes.
+        """
+        world = self.world
+        found = [each for each in (node, *self.reach[node]) if world.able(task, each)]
+        if found:
+            return found
+        able = [each for each in range(world.n_nodes) if world.able(task, each)]
+        away = world.cluster.distance
+        return [min(self.reach[node], key=lambda each: min(away[each, other] for other in able))]
+
+    def key(self, task: int, queue: int) -> float:
+        """The place of a task in a queue: smallest first; ties by the task's number."""
+        return self.world.now
+
+    def route(self, task: int, node: int) -> int:
+        """Where a task that is at a node goes: the node itself to keep it, another, or N for the central queue."""
+        return node
+
+    def pull(self, node: int) -> tuple[int, int] | None:
+        """What a node starts next: queue and index in it, of a task that fits; None for nothing."""
+        return first_fit(self.world, node, node)
+
+    def awake(self, task: int, queue: int) -> Iterable[int]:
+        """Which nodes look for work, in turn, because a task has begun to wait in a queue."""
+        return (queue,)
+
+    def woken_by_reports(self) -> Iterable[int]:
+        """Which nodes look for work again after new reports."""
+        return ()
+
+    def announce(self) -> Any:
+        """What all nodes add to their reports."""
+        return None
+
+    def handed(self, task: int, node: int, target: int) -> None:
+        """A task goes over to another node."""
+
+    def finished(self, task: int, node: int) -> None:
+        """A task has ended."""
+
+    def dropped(self, task: int, node: int) -> None:
+        """A task was given up."""
+
+
+def first_fit(world: ClusterWorld, queue: int, node: int) -> tuple[int, int] | None:
+    """Queue and index of the first task of a queue that fits on a node."""
+    waiting = world.queues[queue]
+    if not waiting:
+        return None
+    cpu, memory = world.free_cpu[node] + ROOM, world.free_memory[node] + ROOM
+    task_cpu, task_memory = world.cpu, world.memory
+    if world.service_s:
+        able, kind = world.service_s[node], world.kind
+        for index, (_, task) in enumerate(waiting):
+            if task_cpu[task] <= cpu and task_memory[task] <= memory and able[kind[task]] < inf:
+                return queue, index
+        return None
+    for index, (_, task) in enumerate(waiting):
+        if task_cpu[task] <= cpu and task_memory[task] <= memory:
+            return queue, index
+    return None
+
+
+class Sent(NamedTuple):
+    """Tasks that a node has handed to another one since the last report that it has heard from there.
+
+    Attributes:
+        tasks: how many.
+        cpu: cores.
+        memory: percent of a trace machine.
+        work_s: predicted, s at speed 1.
+    """
+
+    tasks: int
+    cpu: float
+    memory: float
+    work_s: float
+
+
+class SentSince:
+    """What each node has handed to each other one, forgotten once a younger report has come."""
+
+    _NOTHING = Sent(0, 0.0, 0.0, 0.0)
+
+    def __init__(self, world: ClusterWorld) -> None:
+        """Nothing yet."""
+        self._world = world
+        self._entries: dict[tuple[int, int], list[tuple[float, int]]] = {}
+
+    def add(self, task: int, node: int, target: int) -> None:
+        """A task goes from a node to another one now."""
+        self._entries.setdefault((node, target), []).append((self._world.now, task))
+
+    def total(self, node: int, target: int, since_s: float) -> Sent:
+        """What has gone since then."""
+        entries = self._entries.get((node, target))
+        if not entries:
+            return self._NOTHING
+        if entries[0][0] <= since_s:
+            entries = self._entries[node, target] = [each for each in entries if each[0] > since_s]
+        world, tasks = self._world, [task for _, task in entries]
+        return Sent(
+            len(tasks),
+            sum(world.cpu[task] for task in tasks),
+            sum(world.memory[task] for task in tasks),
+            sum(world.predicted_s[task] for task in tasks),
+        )
