@@ -72,6 +72,17 @@ BENCHES = {
         "sortie_expert.expert_benchmark",
         at_most=True,
     ),  # fmt: skip
+    "cluster_world": Bench(
+        "cluster world", "events_per_s", 100_000.0, "task events/s, slowest rule", "sortie_cluster.world_benchmark"
+    ),
+    "cluster_decision": Bench(
+        "100 LGTC agents of a cluster",
+        "decision_ms_p99",
+        5.0,
+        "ms per task, 99th percentile",
+        "sortie_schedule.decision_benchmark",
+        at_most=True,
+    ),  # fmt: skip
     "lockstep_mission": Bench("whole mission in lockstep", "real_time_factor", 1.0, "x real time", None),
 }
 

@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 if TYPE_CHECKING:
-    from sortie_cluster.config import Evaluated
+    from sortie_cluster.config import ClusterConfig, Evaluated
     from sortie_core.config import Config
 
 _EXIT_BAD_INPUT = 2
@@ -69,7 +69,14 @@ def train(
     resume: Resume = False,
     json: Json = False,
 ) -> None:
-    """Train a policy in the batched point world."""
+    """Train a policy: drones in the batched point world, or the agents of a cluster."""
+    from sortie_cli.configurations import load_any
+    from sortie_cluster.config import ClusterConfig
+
+    found = load_any(config, overrides or [])
+    if isinstance(found, ClusterConfig):
+        _train_agents(found, config, overrides, out, resume)
+        return
     loaded = _load(config, overrides)
     from sortie_cli.run_folder import create_run_folder, open_run_folder
 
@@ -97,6 +104,22 @@ def train(
         raise
     if leads:
         report(checkpoint, json)
+
+
+def _train_agents(
+    loaded: ClusterConfig, config: Path, overrides: list[str] | None, out: Path | None, resume: bool
+) -> None:
+    """The agents of a cluster."""
+    from sortie_cli.run_folder import create_run_folder, open_run_folder
+    from sortie_schedule.evolution import train as train_agents
+
+    folder = open_run_folder(out) if resume else create_run_folder(out, resumable=True)
+    try:
+        print(train_agents(loaded, folder, resume=resume))
+    except KeyboardInterrupt:
+        if (folder / "train_state.npz").exists():
+            _say_how_to_go_on("train", config, overrides, folder)
+        raise
 
 
 @app.command()
@@ -168,7 +191,14 @@ def sweep(
     resume: Resume = False,
     jobs: Annotated[int, typer.Option(min=1, help="Trainings at the same time.")] = 2,
 ) -> None:
-    """Train each method of evaluation.learned by each of evaluation.train_seeds."""
+    """Train each method of evaluation.learned, or each of a cluster's trainings, by each training seed."""
+    from sortie_cli.configurations import load_any
+    from sortie_cluster.config import ClusterConfig
+
+    found = load_any(config, overrides or [])
+    if isinstance(found, ClusterConfig):
+        _sweep_routers(found, config, overrides, out, resume, jobs)
+        return
     loaded = _load(config, overrides)
     from sortie_cli.run_folder import create_run_folder, open_run_folder
     from sortie_train.sweep import evaluation_overrides, plan_trainings
@@ -195,6 +225,27 @@ def sweep(
         )
         raise typer.Exit(1)
     print(shlex.join(["sortie", "evaluate", *again, *evaluation_overrides(loaded, out)]))
+
+
+def _sweep_routers(
+    loaded: ClusterConfig, config: Path, overrides: list[str] | None, out: Path, resume: bool, jobs: int
+) -> None:
+    """The routers of a cluster."""
+    from sortie_cli.run_folder import create_run_folder, open_run_folder
+    from sortie_schedule.router_sweep import plan, sweep_routers
+
+    plan(loaded, out)
+    if resume:
+        open_run_folder(out)
+    else:
+        create_run_folder(out, resumable=True)
+    try:
+        sweep_routers(loaded, out, jobs)
+    except KeyboardInterrupt:
+        _say_how_to_go_on("sweep", config, overrides, out)
+        raise
+    again = [str(config), *(overrides or []), f"comparison.checkpoints={out}/{{training}}-{{seed}}/q.ckpt"]
+    print(shlex.join(["sortie", "evaluate", *again]))
 
 
 @app.command()
@@ -257,7 +308,9 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="point_world, pybullet_world, agent_tick, training, expert or lockstep_mission."
+            metavar="NAME",
+            help="point_world, pybullet_world, agent_tick, training, expert, cluster_world, cluster_decision or "
+            "lockstep_mission.",
         ),
     ],
     json: Json = False,

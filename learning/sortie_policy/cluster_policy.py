@@ -191,6 +191,16 @@ class ClusterPolicy:
             found.append(np.full(part.size, size))
         return np.concatenate(found)
 
+    @property
+    def is_linear(self) -> Array:
+        """[P] 1 for the parameters that say the same as a rule's: weights of features, key, price and noise."""
+        return np.concatenate(
+            [
+                np.full(part.size, float(name.endswith(("_linear", "_noise")) or name in ("key", "price")))
+                for name, part in self.parts.items()
+            ]
+        )
+
     def project(self, margin: float = 0.1) -> None:
         """Shrink A and A^ in place until the cell contracts, as `contraction.project_` does."""
         parts, rate = self.parts, np.exp(self.parts["log_rate"])

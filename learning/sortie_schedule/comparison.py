@@ -27,9 +27,10 @@ from sortie_core.files import write_atomically
 from sortie_policy.checkpoint import locate
 from sortie_schedule.gantt import draw_gantt
 from sortie_schedule.kept_runs import Row, Run, run_all
-from sortie_schedule.schedulers import LEARNED, scheduler
-from sortie_schedule.summary import Summary, console_for_tables
+from sortie_schedule.schedulers import checkpoint_of, scheduler
+from sortie_schedule.summary import Summary
 from sortie_train.results import as_csv
+from sortie_train.table import console_for_tables
 
 if TYPE_CHECKING:
     from sortie_cluster.config import ClusterConfig
@@ -51,7 +52,13 @@ COLUMNS = {
     "decision_p99_ms": ("decision p99, ms", 2),
 }
 """Figures of a row that are shown, their headings and digits."""
-_PROGRAMS = ("sortie_cluster", "sortie_policy.cluster_policy", "sortie_policy.lgtc_scheduler", __name__)
+_PROGRAMS = (
+    "sortie_cluster",
+    "sortie_policy.cluster_policy",
+    "sortie_policy.lgtc_scheduler",
+    "sortie_schedule.q_schedulers",
+    __name__,
+)
 
 
 def compare(config: ClusterConfig, folder: Path, jobs: int = 1, json_only: bool = False) -> list[Row]:
@@ -104,35 +111,48 @@ def with_reference(config: ClusterConfig) -> list[str]:
     compared = config.comparison
     names = list(dict.fromkeys([*compared.policies, compared.reference]))
     for name in names:
-        scheduler(name, config)
+        for train_seed in _train_seeds(config, name):
+            scheduler(name, config, train_seed)
     return names
+
+
+def _train_seeds(config: ClusterConfig, name: str) -> list[int]:
+    """Of a learned policy; [0] for what is not learned."""
+    return config.comparison.train_seeds if checkpoint_of(name, config, 0) else [0]
 
 
 def plan(config: ClusterConfig, folder: Path, names: list[str], *, details: bool = True) -> list[Run]:
     """The runs of a comparison; with `details` each writes its tasks and nodes."""
     compared = config.comparison
-    seeds = range(compared.first_seed, compared.first_seed + compared.seeds)
-    return [
-        Run(f"{name}, seed {seed}", folder / "runs" / f"{_file_name(name)}-{seed}-{_key(config, name)}.json", play,
-            (config, name, seed, folder if details else None))
-        for seed in seeds
-        for name in names
-    ]  # fmt: skip
+    runs = []
+    for seed in range(compared.first_seed, compared.first_seed + compared.seeds):
+        for name in names:
+            for train_seed in _train_seeds(config, name):
+                stem = _stem(name, train_seed, seed)
+                path = folder / "runs" / f"{stem}-{_key(config, name, train_seed)}.json"
+                arguments = (config, name, train_seed, seed, folder if details else None)
+                runs.append(Run(f"{name}, seed {seed}", path, play, arguments))
+    return runs
 
 
-def _file_name(policy: str) -> str:
-    return policy.replace(":", ".").replace("/", "_")
+def _stem(policy: str, train_seed: int, seed: int) -> str:
+    """Name of a run's files."""
+    trained = f"-{train_seed}" if train_seed else ""
+    return f"{policy.replace(':', '.').replace('/', '_')}{trained}-{seed}"
 
 
-def _key(config: ClusterConfig, name: str) -> str:
+def _key(config: ClusterConfig, name: str, train_seed: int) -> str:
     """A hash of what a run depends on: configuration, checkpoint and program."""
     data = config.content() | {"max_hops": config.agents.max_hops, "policy": name, "program": _program()}
     if config.trace.path:
         data["written_ns"] = Path(config.trace.path).stat().st_mtime_ns
-    if name in LEARNED or ":" in name:
+    checkpoint = checkpoint_of(name, config, train_seed)
+    if checkpoint or ":" in name:
         data["agents"] = config.agents.model_dump()
-    if name in LEARNED:
-        data["checkpoint"] = hashlib.sha256(locate(config.agents.checkpoint).read_bytes()).hexdigest()
+    if name in config.comparison.learned:
+        data["learned"] = config.comparison.learned[name].model_dump()
+    if checkpoint:
+        data["checkpoint"] = hashlib.sha256(locate(checkpoint).read_bytes()).hexdigest()
     if ":" in name:
         file = importlib.import_module(name.partition(":")[0]).__file__ or ""
         data["own"] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
@@ -153,10 +173,10 @@ def _program() -> str:
 # One run.
 
 
-def simulate(config: ClusterConfig, name: str, seed: int) -> tuple[Schedule, np.ndarray]:
+def simulate(config: ClusterConfig, name: str, train_seed: int, seed: int) -> tuple[Schedule, np.ndarray]:
     """A run that has been proved feasible, and the time of each decision, s."""
     cluster, workload, _ = make_scenario(config, seed)
-    policy = scheduler(name, config)
+    policy = scheduler(name, config, train_seed)
     world = ClusterWorld(
         cluster, workload, policy, config.heard, max_hops=config.agents.max_hops, seed=seed, timed=True
     )
@@ -165,22 +185,23 @@ def simulate(config: ClusterConfig, name: str, seed: int) -> tuple[Schedule, np.
     return log, np.array(world.decision_s)
 
 
-def play(config: ClusterConfig, name: str, seed: int, folder: Path | None) -> Row:
+def play(config: ClusterConfig, name: str, train_seed: int, seed: int, folder: Path | None) -> Row:
     """The row of a run; its tasks and nodes are written to a folder."""
-    log, decision_s = simulate(config, name, seed)
+    log, decision_s = simulate(config, name, train_seed, seed)
     if folder:
-        stem = f"{_file_name(name)}-{seed}.csv"
-        write_atomically(folder / "tasks" / stem, as_csv(task_rows(log)))
-        write_atomically(folder / "nodes" / stem, as_csv(node_rows(log)))
+        file = f"{_stem(name, train_seed, seed)}.csv"
+        write_atomically(folder / "tasks" / file, as_csv(task_rows(log)))
+        write_atomically(folder / "nodes" / file, as_csv(node_rows(log)))
     latency = {f"decision_p{share}_ms": 1e3 * float(np.percentile(decision_s, share)) for share in (50, 99)}
-    return {"policy": name, "seed": seed} | metrics(log, config.arrivals.warm_up) | latency
+    return {"policy": name, "train_seed": train_seed, "seed": seed} | metrics(log, config.arrivals.warm_up) | latency
 
 
 def keep_details(config: ClusterConfig, name: str, folder: Path) -> None:
     """The Gantt chart of a policy's first run, where there is none yet."""
-    path = folder / "gantt" / f"{_file_name(name)}.png"
+    train_seed, seed = _train_seeds(config, name)[0], config.comparison.first_seed
+    path = folder / "gantt" / f"{_stem(name, train_seed, seed)}.png"
     if not path.exists():
-        log, _ = simulate(config, name, config.comparison.first_seed)
+        log, _ = simulate(config, name, train_seed, seed)
         write_atomically(path, draw_gantt(log, config.comparison.gantt_s, name))
 
 

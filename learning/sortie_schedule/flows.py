@@ -24,9 +24,10 @@ from sortie_core.files import write_atomically
 from sortie_schedule import q_learning
 from sortie_schedule.kept_runs import Row, Run, run_all
 from sortie_schedule.q_learning import flow_policy
-from sortie_schedule.summary import Summary, console_for_tables
+from sortie_schedule.summary import Summary
 from sortie_train.intervals import Bootstrap
 from sortie_train.results import as_csv
+from sortie_train.table import console_for_tables
 
 if TYPE_CHECKING:
     from sortie_cluster.flows_config import FlowsConfig

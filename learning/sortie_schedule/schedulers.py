@@ -6,31 +6,46 @@ from typing import TYPE_CHECKING
 
 from sortie_cluster.rules import rule
 from sortie_core.own_classes import import_class
+from sortie_policy.checkpoint import locate
 from sortie_policy.cluster_checkpoint import load_cluster_policy
 from sortie_policy.lgtc_scheduler import LGTCScheduler
+from sortie_schedule.q_schedulers import load_q_scheduler
 
 if TYPE_CHECKING:
     from sortie_cluster.config import ClusterConfig
     from sortie_cluster.scheduler import Scheduler
 
-LEARNED = ("lgtc",)
+LGTC = "lgtc"
 
 
-def scheduler(name: str, config: ClusterConfig) -> Scheduler:
+def checkpoint_of(name: str, config: ClusterConfig, train_seed: int) -> str:
+    """The checkpoint of a learned policy; empty for what is not learned."""
+    compared = config.comparison
+    path = config.agents.checkpoint if name == LGTC else ""
+    if name in compared.learned:
+        path = compared.checkpoints.replace("{training}", compared.learned[name].training)
+    return path.replace("{seed}", str(train_seed))
+
+
+def scheduler(name: str, config: ClusterConfig, train_seed: int) -> Scheduler:
     """A fresh scheduler.
 
     Args:
-        name: a rule's (`sortie_cluster.rules`); ``lgtc`` for the agents of `agents.checkpoint`; or
-            ``package.module:Class``, a class that takes the configuration and makes a
+        name: a rule's (`sortie_cluster.rules`); ``lgtc`` for the agents of `agents.checkpoint`; a key of
+            `comparison.learned`; or ``package.module:Class``, a class that takes the configuration and makes a
             `sortie_cluster.scheduler.Scheduler`.
         config: of the run.
+        train_seed: which training, of what is learned.
 
     Raises:
         UserError: nothing has this name, or it cannot be made.
     """
-    agents = config.agents
-    if name == "lgtc":
-        return LGTCScheduler(load_cluster_policy(agents.checkpoint), agents.hops, agents.tick_s, agents.claims)
+    agents, path = config.agents, checkpoint_of(name, config, train_seed)
+    if name == LGTC:
+        return LGTCScheduler(load_cluster_policy(path), agents.hops, agents.tick_s, agents.claims)
+    if path:
+        learned = config.comparison.learned[name]
+        return load_q_scheduler(locate(path), learned.epoch, learned.max_hops)
     if ":" in name:
         own: Scheduler = import_class(name, "comparison.policies")(config)
         return own

@@ -19,8 +19,9 @@ from sortie_core.config import UserError
 from sortie_core.files import write_atomically
 from sortie_schedule import comparison, flows
 from sortie_schedule.kept_runs import Row, run_all
-from sortie_schedule.summary import RELATIVE, Summary, console_for_tables
+from sortie_schedule.summary import RELATIVE, Summary
 from sortie_train.results import as_csv
+from sortie_train.table import console_for_tables
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from sortie_train.intervals import Bootstrap
@@ -16,14 +15,6 @@ if TYPE_CHECKING:
 
 RELATIVE = {"relative": "completion_mean_s", "relative_p99": "completion_p99_s"}
 """Figures that are those of a row over the reference's, run by run, and what they are made of."""
-_WIDTH = 220
-
-
-def console_for_tables() -> Console:
-    """Stdout, wide enough for tables where it is no terminal."""
-    console = Console()
-    console.width = max(console.width, 0 if console.is_terminal else _WIDTH)
-    return console
 
 
 @dataclass(frozen=True)
@@ -31,7 +22,7 @@ class Summary:
     """Rows of all runs, as a table.
 
     Attributes:
-        rows: one per policy and seed; the same seeds for every policy.
+        rows: one per policy, training seed and seed; the same seeds for every policy.
         columns: figures that are shown, with heading and digits; `RELATIVE` ones need a reference.
         samples: of the bootstrap.
         title: above the table.
@@ -45,9 +36,13 @@ class Summary:
     reference: str = ""
 
     def values(self, policy: str, figure: str) -> np.ndarray:
-        """[1, seeds] a figure of a policy; NaN where it is None."""
-        found = [row[figure] for row in self.rows if row["policy"] == policy]
-        return np.array([[np.nan if value is None else value for value in found]], float)
+        """[training seeds, seeds] a figure of a policy, one training seed for what is not learned; NaN for None."""
+        found: dict[int, list[float]] = {}
+        for row in self.rows:
+            if row["policy"] == policy:
+                value = row[figure]
+                found.setdefault(row.get("train_seed", 0), []).append(np.nan if value is None else value)
+        return np.array(list(found.values()), float)
 
     def figure(self, policy: str, figure: str, than: str = "") -> tuple[float, float, float]:
         """Mean, and low and high of its 95 % interval.

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_SPARE = 1.0 + 1e-6
+"""A radius is a little longer than what it just reaches, lest rounding cuts the link."""
+
+
 @dataclass(frozen=True)
 class Cluster:
     """N nodes.
@@ -84,7 +88,7 @@ def scattered(n_nodes: int, mean_degree: float, random: np.random.Generator) -> 
     first = min(len(lengths) - 1, round(mean_degree * n_nodes / 2) - 1)
     for radius in lengths[first:]:
         if connected_components(apart <= radius)[0] == 1:
-            return place, float(radius)
+            return place, float(radius) * _SPARE
     raise AssertionError("the longest distance links all nodes")
 
 

@@ -229,7 +229,9 @@ class ClusterWorld:
             target = scheduler.route(task, node)
             if target == node or target == self.n_nodes:
                 break
-            stays = self.hops[task] >= self.max_hops and (self.drop or self.able(task, node))
+            stays = self.hops[task] >= self.max_hops and (
+                self.drop or self.able(task, node) or self._lost_its_way(task)
+            )
             if target < 0 or stays:
                 if self.drop:
                     log.dropped[task] = True
@@ -248,6 +250,10 @@ class ClusterWorld:
         self._enqueue(task, target)
         if self._timed:
             self.decision_s.append(perf_counter() - began)
+
+    def _lost_its_way(self, task: int) -> bool:
+        """Nobody on its way could run it, and nobody will: the nodes that could are not connected with these."""
+        return self.hops[task] >= self.max_hops + self.n_nodes
 
     def _enqueue(self, task: int, queue: int) -> None:
         key = self._key[task] = self.scheduler.key(task, queue)

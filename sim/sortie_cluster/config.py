@@ -122,10 +122,45 @@ class Agents(Section):
     max_hops: Annotated[int, Field(ge=0)]
 
 
+class ClusterTraining(Section):
+    """The evolution strategy that trains LGTC agents."""
+
+    seed: Seed
+    hidden: Count
+    width: Count
+    linear_generations: Annotated[int, Field(ge=0)]
+    linear_step: Positive
+    linear_rate: Positive
+    generations: Annotated[int, Field(ge=0)]
+    step: Positive
+    rate: Positive
+    pairs: Count
+    tail_weight: NonNegative
+    checkpoint_every: Count
+    scenarios: Annotated[list[Overrides], Field(min_length=1)]
+
+
+class Learned(Section):
+    """A learned policy of a comparison.
+
+    Attributes:
+        training: key of `trainings`.
+        epoch: after which its network is taken; None for the last one.
+        max_hops: how often it may hand a task over.
+    """
+
+    training: str
+    epoch: Annotated[int, Field(ge=1)] | None = None
+    max_hops: Count = 1
+
+
 class Comparison(Section):
     """What is compared."""
 
     policies: Annotated[Names, Field(min_length=1)]
+    learned: dict[str, Learned]
+    checkpoints: str
+    train_seeds: Annotated[list[Seed], Field(min_length=1)]
     seeds: Count
     first_seed: Seed
     reference: str
@@ -206,7 +241,9 @@ class ClusterConfig(Evaluated):
     arrivals: Arrivals
     reports: ReportsSection
     agents: Agents
+    training: ClusterTraining
     comparison: Comparison
+    trainings: dict[str, Overrides] = {}
 
     @property
     def heard(self) -> Reports:
@@ -215,4 +252,4 @@ class ClusterConfig(Evaluated):
 
     def content(self) -> dict[str, Any]:
         """What a run depends on beside its policy and seed."""
-        return self.model_dump(exclude={"agents", "comparison", "suites", "claims"})
+        return self.model_dump(exclude={"agents", "training", "trainings", "comparison", "suites", "claims"})

@@ -2,11 +2,14 @@
 
 A rule's name is that of its way to place a task (push), then how nodes take tasks and in which order tasks wait:
 
-    fifo, round_robin, random, drf, tetris, best_fit, jsq, jsq_neighbours, expected_completion,
+    fifo, fifo_local, round_robin, random, drf, drf_local, tetris, best_fit, jsq, jsq_neighbours, expected_completion,
     expected_completion_neighbours, work_stealing, rec, rec_blind, clairvoyant
     +steal   a node that has nothing to start takes from those it hears, what comes first in their queues
     +pull    a node with room takes what comes first in its own and their queues, even if its own is not empty
     +sjf     the shortest predicted task comes first;  +wsjf weighted by the dominant share of what it occupies
+
+fifo, drf, tetris and clairvoyant have one queue for all nodes, with the _local ones each node has its own: of tasks
+that arrive there (fifo_local), or that are dealt out in turn (drf_local).
 
 `rec` is the best rule known for neighbours: to the fastest node in reach that has room, else to the least
 (n + 1) / speed, again at most `max_hops` times; +pull; keys of predicted duration x dominant share^0.3. It counts what
@@ -60,9 +63,11 @@ class Recipe:
 
 RECIPES = {
     "fifo": Recipe("central"),
+    "fifo_local": Recipe("stay", 1),
     "round_robin": Recipe("round_robin"),
     "random": Recipe("random"),
     "drf": Recipe("central", order="drf"),
+    "drf_local": Recipe("round_robin", order="drf"),
     "tetris": Recipe("central", order="tetris"),
     "best_fit": Recipe("best_fit"),
     "jsq": Recipe("jsq"),
@@ -121,7 +126,9 @@ class Rule(Scheduler):
         self._rate = (cluster.speed * cluster.cpu).tolist()
         self._fastest = sorted(range(world.n_nodes), key=lambda node: -world.speed[node])
         rank = {node: place for place, node in enumerate(self._fastest)}
-        self._wakes = [(node, *sorted(others, key=rank.__getitem__)) for node, others in enumerate(self.reach)]
+        # tasks are placed as far as the scope reaches, but taken from neighbours only
+        self._others = world.neighbours
+        self._wakes = [(node, *sorted(others, key=rank.__getitem__)) for node, others in enumerate(self._others)]
         self._sent = SentSince(world)
         share = dominant_share(world)
         self._weight = (share**WEIGHT_POWER).tolist()
@@ -258,8 +265,8 @@ class Rule(Scheduler):
         world = self.world
         if world.free_cpu[node] < self._least_cpu - ROOM:
             return None
-        found = self._pull_central(node) if world.queues[self._central] else None
-        mine = first_fit(world, node, node)
+        found = self._best(self._central, node)
+        mine = self._best(node, node)
         if found or self._take == "own" or (mine and self._take == "steal"):
             choice = found or mine
         elif self.late:
@@ -274,7 +281,7 @@ class Rule(Scheduler):
         """What comes first in the queues within reach."""
         queues = self.world.queues
         best, best_entry = mine, queues[node][mine[1]] if mine else (inf, 0)
-        for other in self.reach[node]:
+        for other in self._others[node]:
             if queues[other] and (found := first_fit(self.world, other, node)):
                 if queues[other][found[1]] < best_entry:
                     best, best_entry = found, queues[other][found[1]]
@@ -284,7 +291,7 @@ class Rule(Scheduler):
         """Late reports: ask those for a task whose queues had the first heads, until one has any that fits."""
         world = self.world
         own_key = world.queues[node][mine[1]][0] if mine else inf
-        heads = [(self._head(node, other), other) for other in self.reach[node]]
+        heads = [(self._head(node, other), other) for other in self._others[node]]
         for head, other in sorted(heads)[:CLAIMS]:
             if head >= own_key:
                 break
@@ -300,23 +307,25 @@ class Rule(Scheduler):
         """Keys of the queues' heads."""
         return [queue[0][0] if queue else inf for queue in self.world.queues[:-1]]
 
-    def _pull_central(self, node: int) -> tuple[int, int] | None:
-        world, centre = self.world, self._central
+    def _best(self, queue: int, node: int) -> tuple[int, int] | None:
+        """What of a queue a node would start first."""
+        if not self.world.queues[queue]:
+            return None
         if self.recipe.order == "drf":
-            return self._poorest(node)
+            return self._poorest(queue, node)
         if self.recipe.order == "tetris":
-            return self._aligned(node)
-        return first_fit(world, centre, node)
+            return self._aligned(queue, node)
+        return first_fit(self.world, queue, node)
 
-    def _poorest(self, node: int) -> tuple[int, int] | None:
+    def _poorest(self, queue: int, node: int) -> tuple[int, int] | None:
         """Dominant resource fairness (NSDI 2011): a task of the job whose dominant share is the smallest."""
         world = self.world
         best, least = None, inf
-        for index, (_, task) in enumerate(world.queues[self._central]):
+        for index, (_, task) in enumerate(world.queues[queue]):
             cpu, memory = self._held.get(int(world.workload.job[task]), (0.0, 0.0))
             share = max(cpu / self._total_cpu, memory / self._total_memory)
             if share < least and world.fits(task, node):
-                best, least = (self._central, index), share
+                best, least = (queue, index), share
         return best
 
     def _hold(self, task: int, sign: int) -> None:
@@ -324,7 +333,7 @@ class Rule(Scheduler):
         cpu, memory = self._held.get(job, (0.0, 0.0))
         self._held[job] = (cpu + sign * world.cpu[task], memory + sign * world.memory[task])
 
-    def _aligned(self, node: int) -> tuple[int, int] | None:
+    def _aligned(self, queue: int, node: int) -> tuple[int, int] | None:
         """Tetris packing: the largest inner product of demand and free resources, plus shortness."""
         world = self.world
         free_cpu, free_memory = (
@@ -332,13 +341,13 @@ class Rule(Scheduler):
             world.free_memory[node] / self._all_memory[node],
         )
         best, most = None, -inf
-        for index, (_, task) in enumerate(world.queues[self._central]):
+        for index, (_, task) in enumerate(world.queues[queue]):
             if world.fits(task, node):
                 alignment = world.cpu[task] / self._cores[node] * free_cpu
                 alignment += world.memory[task] / self._all_memory[node] * free_memory
                 score = alignment + _TETRIS_SHORTNESS / (1.0 + world.predicted_s[task])
                 if score > most:
-                    best, most = (self._central, index), score
+                    best, most = (queue, index), score
         return best
 
     def finished(self, task: int, node: int) -> None:

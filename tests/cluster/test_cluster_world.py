@@ -142,3 +142,11 @@ def test_runs_are_the_same_by_seed(config: ClusterConfig) -> None:
     another = ClusterWorld(cluster, tasks, rule("rec"), reports, seed=5).run()
     assert another.moves != one.moves
     validate(another, 1)
+
+
+def test_a_task_whose_only_node_is_out_of_reach_waits_instead_of_wandering() -> None:
+    cluster = line(1.0, 1.0, 1.0)
+    cluster.cpu[2] = 2.0
+    cluster.linked[1, 2] = cluster.linked[2, 1] = False
+    log = run(cluster, workload([1.0], cpu=[2.0]), rule("rec"), max_hops=1)
+    assert log.node == [-1]
