@@ -153,10 +153,10 @@ class ClusterWorld:
     # The loop.
 
     def run(self, until_s: float = math.inf) -> Schedule:
-        """Go on until then, or until nothing more happens.
+        """Run the whole workload, once; until then, or until nothing more happens.
 
         Returns:
-            The log so far; tasks without an end are the backlog.
+            The log; tasks without an end are the backlog.
         """
         heap, arrival_s = self._heap, self.arrival_s
         n_tasks, following = len(arrival_s), 0
@@ -222,7 +222,7 @@ class ClusterWorld:
         """A task is at a node, which keeps it or hands it on."""
         log, scheduler, hop_s = self.log, self.scheduler, self.cluster.hop_s
         began = perf_counter() if self._timed else 0.0
-        if not self.hops[task]:
+        if log.ready_s[task] != log.ready_s[task]:  # not so where it comes back from a failed node
             log.ready_s[task] = self.now
         while True:
             self.n_events += 1
@@ -263,14 +263,14 @@ class ClusterWorld:
         for node in self.scheduler.awake(task, queue):
             if self.alive[node]:
                 self.serve(node)
-                if task not in self._queued(queue, task):
+                if not self._waits(task, queue):
                     break
 
-    def _queued(self, queue: int, task: int) -> tuple[int, ...]:
-        """The task, where it waits in a queue."""
+    def _waits(self, task: int, queue: int) -> bool:
+        """Whether nobody has taken a task from a queue yet."""
         waiting = self.queues[queue]
         index = bisect_left(waiting, (self._key[task], task))
-        return (task,) if index < len(waiting) and waiting[index][1] == task else ()
+        return index < len(waiting) and waiting[index][1] == task
 
     # Pull.
 
@@ -281,31 +281,38 @@ class ClusterWorld:
 
     def _start(self, queue: int, index: int, node: int) -> None:
         """Take the task at an index of a queue; room is taken now, and work begins once the task has come over."""
-        key_task = self.queues[queue].pop(index)
-        task = key_task[1]
+        _, task = self.queues[queue].pop(index)
         self.n_waiting[queue] -= 1
         self.backlog_s[queue] -= self.predicted_s[task]
         self.free_cpu[node] -= self.cpu[task]
         self.free_memory[node] -= self.memory[task]
         self.n_running[node] += 1
         if queue not in (node, self.n_nodes):
-            hops = self.cluster.distance[queue, node] if self.cluster.hop_s else 1
             self.log.take_over(task, queue, node, self.now)
             if self.cluster.hop_s:
-                self._push(self.now + hops * self.cluster.hop_s, _START, task, node)
+                way_s = float(self.cluster.distance[queue, node]) * self.cluster.hop_s
+                self.running[node][task] = math.inf
+                self._push(self.now + way_s, _START, task, self._tagged(task, node))
                 return
-        self._begin_work(task, node)
+        self._begin_work(task, self._tagged(task, node))
 
-    def _begin_work(self, task: int, node: int) -> None:
+    def _tagged(self, task: int, node: int) -> int:
+        """A node with the number of the attempt to run a task there: what a failure cuts short must not end later."""
+        return node + self.n_nodes * self._attempt[task]
+
+    def _begin_work(self, task: int, tagged: int) -> None:
+        attempt, node = divmod(tagged, self.n_nodes)
+        if attempt != self._attempt[task]:
+            return  # its node failed while it was on its way
         self.n_events += 1
         self._last_start_s = self.now
         needed_s = self.needed_s(task, node)
         self.log.begin(task, node, self.now)
         self.running[node][task] = self.now + self.predicted_s[task] / self.speed[node]
-        self._push(self.now + needed_s, _FINISH, task, node + self.n_nodes * self._attempt[task])
+        self._push(self.now + needed_s, _FINISH, task, tagged)
 
-    def _finish(self, task: int, node_attempt: int) -> None:
-        attempt, node = divmod(node_attempt, self.n_nodes)
+    def _finish(self, task: int, tagged: int) -> None:
+        attempt, node = divmod(tagged, self.n_nodes)
         if attempt != self._attempt[task]:
             return  # it was lost with its node
         self.n_events += 1
@@ -333,14 +340,14 @@ class ClusterWorld:
     # Failures and reports.
 
     def _fail(self, node: int, _: int) -> None:
-        """A node's worker dies: what ran on it waits again, first in the node's own queue."""
+        """A node's worker dies: what ran on it, or was on its way there, is placed anew from this node."""
         self.alive[node] = False
         lost = list(self.running[node])
         for task in lost:
             self._attempt[task] += 1
             self._release(task, node)
-            self.log.lose(task, node, self.now)
-        self._cpu_of_failed = (self.free_cpu[node], self.free_memory[node])
+            if self.log.node[task] == node:  # else it had not begun
+                self.log.lose(task, node, self.now)
         self.free_cpu[node] = self.free_memory[node] = 0.0
         for task in lost:
             self._arrive(task, node)

@@ -50,7 +50,7 @@ class Scheduler:
         return self.world.now
 
     def route(self, task: int, node: int) -> int:
-        """Where a task that is at a node goes: the node itself to keep it, another, or N for the central queue."""
+        """Where a task that is at a node goes: itself to keep it, another, N for the central queue, -1 to drop it."""
         return node
 
     def pull(self, node: int) -> tuple[int, int] | None:

@@ -291,9 +291,7 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _validate(
-    data: dict[str, Any], source: str, kind: type[Kind], overridden: Iterable[str] = ()
-) -> Kind:
+def _validate(data: dict[str, Any], source: str, kind: type[Kind], overridden: Iterable[str] = ()) -> Kind:
     """The configuration; an error is blamed on its source, or on the override that has brought it."""
     try:
         return kind.model_validate(_numbers(data))

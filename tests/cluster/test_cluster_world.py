@@ -81,6 +81,19 @@ def test_what_a_failed_node_ran_is_run_again_elsewhere_once() -> None:
     assert [(each.task, each.node, each.began_s, each.at_s) for each in log.lost] == [(0, 0, 0.0, 4.0)]
 
 
+def test_a_task_on_its_way_to_a_node_that_fails_is_placed_anew() -> None:
+    cluster = line(1.0, 1.0)
+    slow = type(cluster)(cluster.cpu, cluster.memory, cluster.speed, cluster.linked, hop_s=2.0)
+    log = run(slow, workload([10.0, 5.0]), rule("work_stealing"), failures=((1, 1.0, 1e9),))
+    assert (log.node, log.begin_s, log.ready_s) == ([0, 0], [0.0, 12.0], [0.0, 0.0])
+    assert not log.lost
+
+
+def test_waiting_counts_from_the_first_arrival_of_a_task_that_was_lost() -> None:
+    log = run(line(1.0), workload([10.0], arrival_s=[1.0]), Scheduler(), failures=((0, 4.0, 6.0),))
+    assert log.ready_s == [1.0]
+
+
 def test_a_node_that_is_back_works_again() -> None:
     log = run(line(1.0), workload([10.0]), Scheduler(), failures=((0, 4.0, 6.0),))
     assert (log.begin_s, log.end_s_of) == ([6.0], [16.0])
