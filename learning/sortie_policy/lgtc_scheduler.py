@@ -43,6 +43,7 @@ class LGTCScheduler(Scheduler):
 
     def __init__(self, policy: ClusterPolicy, scope: float = 1, tick_s: float = 1.0, claims: int = 2) -> None:
         self.policy, self.scope, self._tick_s, self._claims = policy, scope, tick_s, claims
+        self.again_s = tick_s
 
     def begin(self, world: ClusterWorld) -> None:
         """Everybody forgets."""
@@ -96,7 +97,7 @@ class LGTCScheduler(Scheduler):
 
     def key(self, task: int, queue: int) -> float:
         """Shortest predicted, smallest first, and with the ageing that was learned."""
-        return self._size(task) + self._ageing * self.world.now
+        return self._size(task) + self._ageing * self.world.log.ready_s[task]
 
     def _size(self, task: int) -> float:
         return self._log_predicted[task] + self._power * self._log_share[task]

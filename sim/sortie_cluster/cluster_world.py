@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from sortie_cluster.workload import Workload
 
 # Of events at the same time, what frees comes before what asks.
-_FINISH, _RECOVER, _FAIL, _REPORT, _START, _ARRIVE = range(6)
-_VAIN_REPORTS = 100
-"""Reports after which tasks that still wait while nothing runs are the backlog, lost reports included."""
+_FINISH, _RECOVER, _FAIL, _TICK, _START, _ARRIVE = range(6)
+_VAIN_TICKS = 100
+"""Ticks after which tasks that still wait while nothing runs are the backlog, lost reports included."""
 _TOLERANCE = 1e-9
 """Rounding of sums of CPU and memory."""
 
@@ -119,8 +119,9 @@ class ClusterWorld:
             self._push(back_s, _RECOVER, node)
         self.hearing = Hearing(self) if self.reports.period_s else None
         scheduler.begin(self)
-        if self.hearing is not None:
-            self._push(0.0, _REPORT)
+        self._tick_s = self.reports.period_s or scheduler.again_s
+        if self._tick_s:
+            self._push(0.0, _TICK)
 
     def heard(self, node: int, of: int) -> Knowledge:
         """What is true now, or was so when the last report was made that a node has heard of another."""
@@ -169,7 +170,7 @@ class ClusterWorld:
             _FAIL: self._fail,
             _START: self._begin_work,
             _ARRIVE: self._arrive,
-            _REPORT: self._report,
+            _TICK: self._tick,
         }
         independent = not self._open
         while heap or following < n_tasks:
@@ -186,7 +187,7 @@ class ClusterWorld:
             if at_s > until_s:
                 break
             self.now = at_s
-            if kind == _REPORT and not heap and following >= n_tasks and self._all_is_said():
+            if kind == _TICK and not heap and following >= n_tasks and self._all_is_said():
                 break
             handlers[kind](subject, node)
         self.log.end_s = min(until_s, self.now) if math.isfinite(until_s) else self.now
@@ -194,7 +195,7 @@ class ClusterWorld:
 
     def _all_is_said(self) -> bool:
         """Nothing runs and nothing comes; whether what waits has also been reported in vain."""
-        quiet_s = self.reports.delay_s + _VAIN_REPORTS * self.reports.period_s
+        quiet_s = self.reports.delay_s + _VAIN_TICKS * self._tick_s
         return not any(self.n_waiting) or self.now > self._last_start_s + quiet_s
 
     def _push(self, at_s: float, kind: int, subject: int = 0, node: int = 0) -> None:
@@ -256,10 +257,8 @@ class ClusterWorld:
         return self.hops[task] >= self.max_hops + self.n_nodes
 
     def _enqueue(self, task: int, queue: int) -> None:
-        key = self._key[task] = self.scheduler.key(task, queue)
-        insort(self.queues[queue], (key, task))
-        self.n_waiting[queue] += 1
-        self.backlog_s[queue] += self.predicted_s[task]
+        self._key[task] = self.scheduler.key(task, queue)
+        self._put_in(queue, self._key[task], task)
         for node in self.scheduler.awake(task, queue):
             if self.alive[node]:
                 self.serve(node)
@@ -281,9 +280,7 @@ class ClusterWorld:
 
     def _start(self, queue: int, index: int, node: int) -> None:
         """Take the task at an index of a queue; room is taken now, and work begins once the task has come over."""
-        _, task = self.queues[queue].pop(index)
-        self.n_waiting[queue] -= 1
-        self.backlog_s[queue] -= self.predicted_s[task]
+        task = self._take_out(queue, index)
         self.free_cpu[node] -= self.cpu[task]
         self.free_memory[node] -= self.memory[task]
         self.n_running[node] += 1
@@ -295,6 +292,17 @@ class ClusterWorld:
                 self._push(self.now + way_s, _START, task, self._tagged(task, node))
                 return
         self._begin_work(task, self._tagged(task, node))
+
+    def _put_in(self, queue: int, key: float, task: int) -> None:
+        insort(self.queues[queue], (key, task))
+        self.n_waiting[queue] += 1
+        self.backlog_s[queue] += self.predicted_s[task]
+
+    def _take_out(self, queue: int, index: int) -> int:
+        _, task = self.queues[queue].pop(index)
+        self.n_waiting[queue] -= 1
+        self.backlog_s[queue] -= self.predicted_s[task]
+        return task
 
     def _tagged(self, task: int, node: int) -> int:
         """A node with the number of the attempt to run a task there: what a failure cuts short must not end later."""
@@ -337,7 +345,38 @@ class ClusterWorld:
         if self.workload.closed:
             self._submit(int(self.workload.source[task]))
 
-    # Failures and reports.
+    # Ticks and failures.
+
+    def _tick(self, _: int, __: int) -> None:
+        """All nodes tell how they are; with what they have heard, some look for work, or think again about a task."""
+        if self.hearing is not None:
+            self.n_events += 1
+            self.hearing.tell()
+            for node in self.scheduler.woken_by_reports():
+                if self.alive[node]:
+                    self.serve(node)
+        if self.scheduler.again_s:
+            for node in range(self.n_nodes):
+                if self.n_waiting[node]:
+                    self._reconsider(node)
+        self._push(self.now + self._tick_s, _TICK)
+
+    def _reconsider(self, node: int) -> None:
+        """The task that waits first at a node goes to another one after all, or waits on in its place."""
+        hops = self.hops[task := self._take_out(node, 0)]
+        self.hops[task] = 0
+        target = self.scheduler.route(task, node)
+        if not 0 <= target < self.n_nodes or target == node:
+            self.hops[task] = hops
+            self._put_in(node, self._key[task], task)
+            return
+        self.hops[task] = 1
+        self.log.hand_over(task, node, target, self.now, again=True)
+        self.scheduler.handed(task, node, target)
+        if self.cluster.hop_s:
+            self._push(self.now + self.cluster.hop_s, _ARRIVE, task, target)
+        else:
+            self._arrive(task, target)
 
     def _fail(self, node: int, _: int) -> None:
         """A node's worker dies: what ran on it, or was on its way there, is placed anew from this node."""
@@ -357,13 +396,3 @@ class ClusterWorld:
         self.free_cpu[node] = float(self.cluster.cpu[node])
         self.free_memory[node] = float(self.cluster.memory[node])
         self.serve(node)
-
-    def _report(self, _: int, __: int) -> None:
-        """All nodes tell how they are; those with room look again, with what they have heard."""
-        assert self.hearing is not None
-        self.n_events += 1
-        self.hearing.tell()
-        for node in self.scheduler.woken_by_reports():
-            if self.alive[node]:
-                self.serve(node)
-        self._push(self.now + self.reports.period_s, _REPORT)

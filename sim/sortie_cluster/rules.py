@@ -6,6 +6,7 @@ A rule's name is that of its way to place a task (push), then how nodes take tas
     expected_completion_neighbours, work_stealing, rec, rec_blind, clairvoyant
     +steal   a node that has nothing to start takes from those it hears, what comes first in their queues
     +pull    a node with room takes what comes first in its own and their queues, even if its own is not empty
+    +again   every two seconds a node thinks again about the task that waits first at it
     +sjf     the shortest predicted task comes first;  +wsjf weighted by the dominant share of what it occupies
 
 fifo, drf, tetris and clairvoyant have one queue for all nodes, with the _local ones each node has its own: of tasks
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 WEIGHT_POWER = 0.3
 """Power of the dominant share in weighted keys (this project's design)."""
+AGAIN_S = 2.0
 CLAIMS = 2
 """Queues that a node asks in vain, one after the other, where reports are late."""
 _TETRIS_SHORTNESS = 1.0
@@ -51,6 +53,7 @@ class Recipe:
         scope: hops.
         take: own, steal or pull.
         order: fifo, sjf, wsjf, clairvoyant, drf or tetris.
+        again: whether a node thinks again, every `AGAIN_S`, where the task belongs that waits first at it.
         counts: whether a node counts what it has sent since the last report.
     """
 
@@ -59,6 +62,7 @@ class Recipe:
     take: str = "own"
     order: str = "fifo"
     counts: bool = True
+    again: bool = False
 
 
 RECIPES = {
@@ -82,6 +86,7 @@ RECIPES = {
 _ADDITIONS: dict[str, dict[str, Any]] = {
     "steal": {"take": "steal"},
     "pull": {"take": "pull"},
+    "again": {"again": True},
     "sjf": {"order": "sjf"},
     "wsjf": {"order": "wsjf"},
 }
@@ -113,6 +118,7 @@ class Rule(Scheduler):
 
     def __init__(self, made_of: Recipe) -> None:
         self.recipe, self.scope = made_of, made_of.scope
+        self.again_s = AGAIN_S if made_of.again else 0.0
         self.route = getattr(self, f"_place_{made_of.place}")  # type: ignore[method-assign]
         self.key = getattr(self, f"_by_{made_of.order}")  # type: ignore[method-assign]
 

@@ -13,13 +13,23 @@ if TYPE_CHECKING:
 
 
 class Move(NamedTuple):
-    """A task goes from a node to another one; `pulled` where that one took it."""
+    """A task goes from a node to another one.
+
+    Attributes:
+        task: its number.
+        source: the node it leaves.
+        target: the node it goes to.
+        at_s: when, s.
+        pulled: whether the target took it.
+        again: whether it had been kept before, and may hence be handed on as often as a new one.
+    """
 
     task: int
     source: int
     target: int
     at_s: float
     pulled: bool
+    again: bool = False
 
 
 class Lost(NamedTuple):
@@ -76,9 +86,9 @@ class Schedule:
             [False] * n_tasks,
         )
 
-    def hand_over(self, task: int, source: int, target: int, at_s: float) -> None:
+    def hand_over(self, task: int, source: int, target: int, at_s: float, *, again: bool = False) -> None:
         """A node hands a task to another one."""
-        self.moves.append(Move(task, source, target, at_s, False))
+        self.moves.append(Move(task, source, target, at_s, False, again))
 
     def take_over(self, task: int, source: int, target: int, at_s: float) -> None:
         """A node takes a task from another one's queue."""

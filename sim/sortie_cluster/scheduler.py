@@ -22,9 +22,11 @@ class Scheduler:
         scope: hops up to which a node knows of, hands to and takes from others; infinite for a central scheduler.
         reach: [N] the others within the scope of each node, nearest first.
         late: whether nodes know of others by reports only.
+        again_s: how often a node routes the task anew that waits first at it, s; with reports, on each. 0: never.
     """
 
     scope: float = 1
+    again_s: float = 0.0
 
     def begin(self, world: ClusterWorld) -> None:
         """A run begins; forget the last one."""

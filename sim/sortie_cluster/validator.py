@@ -118,9 +118,9 @@ def _dependencies(schedule: Schedule) -> Iterator[str]:
 
 
 def _moves(schedule: Schedule, hops: float) -> Iterator[str]:
-    """Tasks go from where they are, no further than allowed, and not more often."""
+    """Tasks go from where they are, no further than allowed, and not more often; who cannot run a task may always."""
     distance, at = schedule.cluster.distance, schedule.workload.entry.tolist()
-    handed = [0] * len(at)
+    handed, most_handed = [0] * len(at), [0] * len(at)
     last_s = [-np.inf] * len(at)
     for move in schedule.moves:
         task = move.task
@@ -134,12 +134,11 @@ def _moves(schedule: Schedule, hops: float) -> Iterator[str]:
         if move.at_s < last_s[task] - _TOLERANCE:
             yield f"task {task} moved back in time"
             return
-        handed[task] += not move.pulled
+        unable = not move.pulled and _too_small(schedule, task, move.source)
+        handed[task] = 1 if move.again else handed[task] + (not move.pulled and not unable)
+        most_handed[task] = max(most_handed[task], handed[task])
         at[task], last_s[task] = move.target, move.at_s
-    # who cannot run a task at all may hand it on all the same
-    unable = np.array([each.task for each in schedule.moves if _too_small(schedule, each.task, each.source)], int)
-    often = np.array(handed) - np.bincount(unable, minlength=len(handed))
-    yield from _first(often > schedule.max_hops, "was handed over too often")
+    yield from _first(np.array(most_handed) > schedule.max_hops, "was handed over too often")
     if hops < np.inf:
         node = np.array(schedule.node)
         yield from _first((node >= 0) & (node != np.array(at)), "ran where it was not")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from conftest import RING, configuration, line, run, workload
+from hand_made_clusters import RING, configuration, line, run, workload
 
 from sortie_cluster.cluster_world import ClusterWorld
 from sortie_cluster.reports import Reports
@@ -163,3 +163,13 @@ def test_a_task_whose_only_node_is_out_of_reach_waits_instead_of_wandering() -> 
     cluster.linked[1, 2] = cluster.linked[2, 1] = False
     log = run(cluster, workload([1.0], cpu=[2.0]), rule("rec"), max_hops=1)
     assert log.node == [-1]
+
+
+def test_a_waiting_task_goes_where_there_is_room_by_now() -> None:
+    """When it arrives nobody has room; two seconds later node 1 has."""
+    tasks = workload([9.0, 1.0, 9.0], arrival_s=[0.0, 0.0, 0.5], entry=[0, 1, 0])
+    stays = run(line(1.0, 1.0), tasks, rule("jsq_neighbours"))
+    assert (stays.node, stays.begin_s[2]) == ([0, 1, 0], 9.0)
+    moves = run(line(1.0, 1.0), tasks, rule("jsq_neighbours+again"))
+    assert (moves.node, moves.begin_s[2]) == ([0, 1, 1], 2.0)
+    assert [move.again for move in moves.moves] == [True]

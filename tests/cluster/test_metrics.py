@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import line, run, workload
+from hand_made_clusters import line, run, workload
 
 from sortie_cluster.metrics import metrics
 from sortie_cluster.rules import rule

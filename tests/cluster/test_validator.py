@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import line, run, workload
+from hand_made_clusters import line, run, workload
 
 from sortie_cluster.rules import rule
 from sortie_cluster.schedule import Move
