@@ -12,7 +12,7 @@ Between ticks, whenever it has room or holds a new task, it scores candidates
     l_m = w p_im + v relu(W_p p_im + W_i x_i + W_m x_m + b)
 
 from the features p_im of a pair. The linear part w starts as the best hand-made rule that is known for neighbours (REC,
-see `sortie_cluster.rules`) and v as zero: a residual policy, which begins no worse than the rule. All of this is this
+see `sortie_cluster.recipes`) and v as zero: a residual policy, which begins no worse than the rule. All of this is this
 project's design. There is no torch in here; training perturbs the parameters (`sortie_schedule.evolution`).
 """
 

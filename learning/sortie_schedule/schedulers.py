@@ -31,7 +31,7 @@ def scheduler(name: str, config: ClusterConfig, train_seed: int) -> Scheduler:
     """A fresh scheduler.
 
     Args:
-        name: a rule's (`sortie_cluster.rules`); ``lgtc`` for the agents of `agents.checkpoint`; a key of
+        name: a rule's (`sortie_cluster.recipes`); ``lgtc`` for the agents of `agents.checkpoint`; a key of
             `comparison.learned`; or ``package.module:Class``, a class that takes the configuration and makes a
             `sortie_cluster.scheduler.Scheduler`.
         config: of the run.

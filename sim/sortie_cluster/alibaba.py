@@ -19,10 +19,18 @@ from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sortie_cluster.data_report import (
+    ACTIONS,
+    MEDIAN_CPU,
+    MEDIAN_MEMORY,
+    NAME_WIDTH,
+    SUB_SECOND_S,
+    DataReport,
+)
 from sortie_cluster.trace_table import TraceTable, closing_edges, parents_of, ranges
 from sortie_core.config import UserError
 
@@ -34,70 +42,12 @@ if TYPE_CHECKING:
 COLUMNS = (
     "task_name", "instance_num", "job_name", "task_type", "status", "start_time", "end_time", "plan_cpu", "plan_mem",
 )  # fmt: skip
-MEDIAN_CPU, MEDIAN_MEMORY = 100.0, 0.3
-"""Medians of the whole trace, which stand in for an empty plan_cpu (100 is one core) and plan_mem (% of a machine)."""
-SUB_SECOND_S = 0.5
-"""What a duration of 0 s is taken for: times are whole seconds."""
-NAME_WIDTH = 50
-"""Names are cut at this many characters (alibaba/clusterdata, issue 136)."""
-ACTIONS: dict[str, str] = {
-    "header line": "skipped",
-    "malformed row": "skipped",
-    "unfinished (end_time 0)": "skipped",
-    "status other than Terminated": "skipped",
-    "negative time or duration": "skipped",
-    "outside the time window": "skipped; a job that crosses the window's edge is cut",
-    "beyond the limit of jobs": "skipped; reading ends with the first long stretch without a row of the jobs kept",
-    "task name twice in a job": "the later row skipped",
-    "task number twice in a job": "dependencies on the number go to its first row",
-    "empty plan_cpu": f"filled with {MEDIAN_CPU:g}, the median",
-    "empty plan_mem": f"filled with {MEDIAN_MEMORY:g}, the median",
-    "duration 0 s": f"kept as {SUB_SECOND_S:g} s",
-    "name without dependencies (task_...)": "kept as independent",
-    f"name cut at {NAME_WIDTH} characters": "its last, perhaps cut, number dropped",
-    "dependency on a task that is not there": "dependency dropped",
-    "dependency on itself": "dependency dropped",
-    "dependency that closes a cycle": "dependency dropped",
-}
-"""Every trap and what is done about it."""
 _FILES = ("batch_task.csv", "batch_task.csv.gz", "batch_task.tar.gz")
 _CHUNK = 8_192
 _LAST_STRETCH = 65_536
 """Reading ends this many rows after the last row of the jobs that a limit keeps; the official file groups by job."""
 _NAME = re.compile(r"[A-Za-z]+(\d{1,9})((?:_\d{1,9})*)(?:_.*)?")
 _SOURCE = "get batch_task from https://github.com/alibaba/clusterdata (cluster-trace-v2018)"
-
-
-@dataclass(frozen=True)
-class DataReport:
-    """What was met in a file.
-
-    Attributes:
-        path: the file.
-        n_rows: rows read.
-        n_tasks: tasks kept.
-        n_jobs: jobs kept.
-        counts: how many there are of each trap that was met, in order of `ACTIONS`; rows or, for those, dependencies.
-        first_row: the row where each was met first; the file's first row is 1.
-    """
-
-    path: str
-    n_rows: int
-    n_tasks: int
-    n_jobs: int
-    counts: dict[str, int]
-    first_row: dict[str, int]
-
-    def rows(self) -> list[tuple[str, int, int, str]]:
-        """For a table: trap, count, first row, what was done."""
-        return [(name, count, self.first_row[name], ACTIONS[name]) for name, count in self.counts.items()]
-
-    def to_json(self) -> dict[str, Any]:
-        """The same as plain data."""
-        found = {
-            name: {"count": count, "first_row": first, "action": action} for name, count, first, action in self.rows()
-        }
-        return {"path": self.path, "rows": self.n_rows, "tasks": self.n_tasks, "jobs": self.n_jobs, "found": found}
 
 
 def read_batch_tasks(

@@ -1,34 +1,15 @@
-"""Hand-made schedulers, put together from three choices and addressed by name.
-
-A rule's name is that of its way to place a task (push), then how nodes take tasks and in which order tasks wait:
-
-    fifo, fifo_local, round_robin, random, drf, drf_local, tetris, best_fit, jsq, jsq_neighbours, expected_completion,
-    expected_completion_neighbours, work_stealing, rec, rec_blind, clairvoyant
-    +steal   a node that has nothing to start takes from those it hears, what comes first in their queues
-    +pull    a node with room takes what comes first in its own and their queues, even if its own is not empty
-    +again   every two seconds a node thinks again about the task that waits first at it
-    +sjf     the shortest predicted task comes first;  +wsjf weighted by the dominant share of what it occupies
-
-fifo, drf, tetris and clairvoyant have one queue for all nodes, with the _local ones each node has its own: of tasks
-that arrive there (fifo_local), or that are dealt out in turn (drf_local).
-
-`rec` is the best rule known for neighbours: to the fastest node in reach that has room, else to the least
-(n + 1) / speed, again at most `max_hops` times; +pull; keys of predicted duration x dominant share^0.3. It counts what
-it has sent since a node's last report, `rec_blind` does not.
-"""
+"""Hand-made schedulers, each by a recipe (`recipes`): how tasks are placed and taken, and in which order they wait."""
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass, replace
 from math import inf
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sortie_cluster.recipes import AGAIN_S, Recipe, recipe
 from sortie_cluster.scheduler import ROOM, Scheduler, SentSince, first_fit
-from sortie_core.config import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,80 +18,10 @@ if TYPE_CHECKING:
 
 WEIGHT_POWER = 0.3
 """Power of the dominant share in weighted keys (this project's design)."""
-AGAIN_S = 2.0
 CLAIMS = 2
 """Queues that a node asks in vain, one after the other, where reports are late."""
 _TETRIS_SHORTNESS = 1.0
 """Weight of shortness against alignment; Tetris (SIGCOMM 2014) makes both count alike."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a rule is made of.
-
-    Attributes:
-        place: how a task is placed: stay, random, round_robin, central, jsq, expected_completion, best_fit or rec.
-        scope: hops.
-        take: own, steal or pull.
-        order: fifo, sjf, wsjf, clairvoyant, drf or tetris.
-        again: whether a node thinks again, every `AGAIN_S`, where the task belongs that waits first at it.
-        counts: whether a node counts what it has sent since the last report.
-    """
-
-    place: str
-    scope: float = inf
-    take: str = "own"
-    order: str = "fifo"
-    counts: bool = True
-    again: bool = False
-
-
-RECIPES = {
-    "fifo": Recipe("central"),
-    "fifo_local": Recipe("stay", 1),
-    "round_robin": Recipe("round_robin"),
-    "random": Recipe("random"),
-    "drf": Recipe("central", order="drf"),
-    "drf_local": Recipe("round_robin", order="drf"),
-    "tetris": Recipe("central", order="tetris"),
-    "best_fit": Recipe("best_fit"),
-    "jsq": Recipe("jsq"),
-    "jsq_neighbours": Recipe("jsq", 1),
-    "expected_completion": Recipe("expected_completion"),
-    "expected_completion_neighbours": Recipe("expected_completion", 1),
-    "work_stealing": Recipe("stay", 1, "steal"),
-    "rec": Recipe("rec", 1, "pull", "wsjf"),
-    "rec_blind": Recipe("rec", 1, "pull", "wsjf", counts=False),
-    "clairvoyant": Recipe("central", order="clairvoyant"),
-}
-_ADDITIONS: dict[str, dict[str, Any]] = {
-    "steal": {"take": "steal"},
-    "pull": {"take": "pull"},
-    "again": {"again": True},
-    "sjf": {"order": "sjf"},
-    "wsjf": {"order": "wsjf"},
-}
-
-
-def recipe(name: str) -> Recipe:
-    """What a rule's name means.
-
-    Raises:
-        UserError: no such rule or addition.
-    """
-    base, *additions = name.split("+")
-    if base not in RECIPES:
-        close = difflib.get_close_matches(base, RECIPES, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(RECIPES)}"
-        raise UserError(f"policies: no scheduler {base!r}; {hint}")
-    found = RECIPES[base]
-    for addition in additions:
-        if addition not in _ADDITIONS:
-            raise UserError(f"policies: no addition +{addition} in {name!r}; there are +{', +'.join(_ADDITIONS)}")
-        found = replace(found, **_ADDITIONS[addition])
-    if found.place == "central" and found.take != "own":
-        raise UserError(f"policies: {name!r}: tasks of {base} wait in one central queue; leave +{found.take} out")
-    return found
 
 
 class Rule(Scheduler):

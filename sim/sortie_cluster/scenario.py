@@ -19,8 +19,8 @@ from sortie_core.config import UserError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sortie_cluster.alibaba import DataReport
     from sortie_cluster.config import ClusterConfig, Nodes, Trace
+    from sortie_cluster.data_report import DataReport
     from sortie_cluster.trace_table import TraceTable
 
 _MOST_FITTED = 100_000

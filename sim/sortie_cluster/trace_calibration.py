@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sortie_cluster.alibaba import SUB_SECOND_S
+from sortie_cluster.data_report import SUB_SECOND_S
 from sortie_core.config import UserError
 
 if TYPE_CHECKING:

@@ -82,7 +82,7 @@ class QueuedTask(NamedTuple):
 
 
 class HandOver(NamedTuple):
-    """Where a newly arrived task goes: to another node, or, with a key, into the own queue."""
+    """Where a task goes: to another node, or, where it has newly arrived, with a key into the own queue."""
 
     task: int
     target: int
@@ -146,7 +146,7 @@ class Decision:
         choice: index of the chosen consumer; M means "wait".
         attention: [M + 1] the attention Xi over the consumers and "wait".
         asks: queues that a cluster's node takes a task from, in turn, as long as it has room; the first is `choice`.
-        hand_overs: where the tasks go that have newly arrived at it.
+        hand_overs: where the tasks go that have newly arrived at it, and those that it hands on after all.
     """
 
     velocity: np.ndarray

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from sortie_cluster.alibaba import ACTIONS, COLUMNS, DataReport, read_batch_tasks, write_batch_tasks
+from sortie_cluster.alibaba import COLUMNS, read_batch_tasks, write_batch_tasks
+from sortie_cluster.data_report import ACTIONS, DataReport
 from sortie_cluster.trace_generator import generate_trace
 from sortie_core.config import UserError
 

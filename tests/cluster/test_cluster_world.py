@@ -9,8 +9,9 @@ import pytest
 from hand_made_clusters import RING, configuration, line, run, workload
 
 from sortie_cluster.cluster_world import ClusterWorld
+from sortie_cluster.recipes import RECIPES
 from sortie_cluster.reports import Reports
-from sortie_cluster.rules import RECIPES, rule
+from sortie_cluster.rules import rule
 from sortie_cluster.scenario import make_scenario
 from sortie_cluster.scheduler import Scheduler
 from sortie_cluster.validator import validate

@@ -7,8 +7,9 @@ import pytest
 from hand_made_clusters import line, run, workload
 
 from sortie_cluster.cluster import Cluster
+from sortie_cluster.recipes import RECIPES, recipe
 from sortie_cluster.reports import Reports
-from sortie_cluster.rules import RECIPES, recipe, rule
+from sortie_cluster.rules import rule
 from sortie_core.config import UserError
 
 
