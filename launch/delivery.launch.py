@@ -2,96 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launch import LaunchDescription
-from launch.actions import (
-    DeclareLaunchArgument,
-    EmitEvent,
-    OpaqueFunction,
-    RegisterEventHandler,
-    SetEnvironmentVariable,
-)
-from launch.event_handlers import OnProcessExit
-from launch.events import Shutdown
-from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import Node
-
-from sortie_bringup.fleet import NodeDescription, check, fleet
-from sortie_core.config import load_config
+from sortie_bringup.launching import describe
 
 if TYPE_CHECKING:
-    from launch import LaunchContext, LaunchDescriptionEntity
-    from launch.events.process import ProcessExited
+    from launch import LaunchDescription
 
-PROJECT = Path(__file__).resolve().parents[1]
-
-
-class MissionFailed(Exception):
-    """Makes `ros2 launch` end with exit code 1."""
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The arguments, and the fleet that they ask for."""
-    arguments = [
-        DeclareLaunchArgument(
-            "config",
-            default_value=str(PROJECT / "configs" / "delivery.yaml"),
-            description="YAML file of the whole configuration.",
-        ),
-        DeclareLaunchArgument(
-            "overrides",
-            default_value="",
-            description="Changes to it, separated by blanks: 'comm.radius_m=2.5 team.n_agents=5'.",
-        ),
-        DeclareLaunchArgument(
-            "lockstep",
-            default_value="false",
-            choices=["true", "false"],
-            description="Each tick waits for all commands (bit-exact replay), instead of real time.",
-        ),
-        DeclareLaunchArgument(
-            "out",
-            default_value="",
-            description="Folder for summary.json and trajectory.npz; nothing is written where empty.",
-        ),
-    ]
-    quiet = SetEnvironmentVariable("OMP_NUM_THREADS", "1")
-    return LaunchDescription([*arguments, quiet, OpaqueFunction(function=_bring_up)])
-
-
-def _bring_up(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    config_file, overrides, lockstep, out = (
-        LaunchConfiguration(name).perform(context) for name in ("config", "overrides", "lockstep", "out")
-    )
-    changes = [*shlex.split(overrides), *(["ros.lockstep=true"] if lockstep == "true" else [])]
-    config = load_config(config_file, changes)
-    check(config)
-    folder = Path(out).resolve() if out else None
-    return [action for node in fleet(config, Path(config_file).resolve(), changes, folder) for action in _actions(node)]
-
-
-def _actions(node: NodeDescription) -> list[LaunchDescriptionEntity]:
-    process = Node(
-        package=node.package,
-        executable=node.executable,
-        name=node.name,
-        namespace=node.namespace,
-        parameters=[dict(node.parameters)],
-        arguments=list(node.arguments),
-        output="screen",
-    )
-    if node.drones:
-        return [process]  # the team goes on without a drone, and reports it
-    return [process, RegisterEventHandler(OnProcessExit(target_action=process, on_exit=_end))]
-
-
-def _end(event: ProcessExited, context: LaunchContext) -> list[LaunchDescriptionEntity] | None:
-    """No mission goes on without the world, the radio, the safety gate or the manager."""
-    if context.is_shutdown:
-        return None
-    if event.returncode == 0:
-        return [EmitEvent(event=Shutdown(reason=f"{event.process_name} has ended"))]
-    raise MissionFailed(f"{event.process_name} ended with exit code {event.returncode}")
+    """The arguments, and the nodes that they ask for."""
+    return describe(CONFIGS / "delivery.yaml", "comm.radius_m=2.5 team.n_agents=5")

@@ -20,9 +20,9 @@ ARROWS: dict[str, set[str]] = {
     "sortie_train": {"sortie_sim", "sortie_expert", "sortie_policy"},
     "sortie_schedule": {"sortie_cluster", "sortie_policy", "sortie_train"},
     "sortie_nodes": {"sortie_sim", "sortie_policy", "sortie_interfaces"},
-    "sortie_bridge": {"sortie_nodes"},
+    "sortie_bridge": {"sortie_nodes", "sortie_cluster"},
     "sortie_flight": {"sortie_nodes"},
-    "sortie_bringup": {"sortie_nodes"},
+    "sortie_bringup": {"sortie_nodes", "sortie_bridge"},
 }
 ON_TOP = {"sortie_cli", "launch"}
 
@@ -107,6 +107,12 @@ def test_no_module_of_the_worlds_needs_a_face_to_outside_learners() -> None:
         if package in ("sortie_sim", "sortie_nodes", "sortie_policy"):
             text = path.read_text(encoding="utf-8")
             assert not [name for name in names if f"sortie_sim.{name}" in text], path
+
+
+def test_backends_of_clusters_are_known_to_the_bridge_alone() -> None:
+    for package, path in MODULES:
+        if package != "sortie_bridge":
+            assert not imported(path.read_text(encoding="utf-8")) & {"dask", "distributed"}, path
 
 
 @pytest.mark.parametrize(

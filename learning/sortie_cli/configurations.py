@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 from sortie_cluster.config import ClusterConfig
 from sortie_cluster.flows_config import FlowsConfig
+from sortie_cluster.live_config import LiveConfig
 from sortie_core.config import Config, Configuration, load, sections
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-KINDS: dict[str, type[Configuration]] = {"flows": FlowsConfig, "cluster": ClusterConfig}
-"""The section that only this kind has; all others are delivery missions."""
+KINDS: dict[str, type[Configuration]] = {"flows": FlowsConfig, "live": LiveConfig, "cluster": ClusterConfig}
+"""The section that tells a kind, the first that is there; without any it is a delivery mission."""
 
 
 def kind_of(path: str | Path) -> type[Configuration]:

@@ -48,6 +48,11 @@ def sim(
 ) -> None:
     """Fly a mission as a graph of ROS 2 nodes."""
     _load(config, overrides)
+    _run_graph(config, overrides, out, lockstep, json)
+
+
+def _run_graph(config: Path, overrides: list[str] | None, out: Path | None, lockstep: bool, json: bool) -> None:
+    """Let the runner of a graph of ROS 2 nodes take this process's place."""
     from sortie_cli.environment import workspace_environment
     from sortie_cli.run_folder import create_run_folder
 
@@ -55,8 +60,8 @@ def sim(
     folder = create_run_folder(out)
     flags = [flag for flag, given in (("--lockstep", lockstep), ("--json", json)) if given]
     runner = ["-m", "sortie_bringup.runner", "--config", str(config), "--out", str(folder), *flags]
-    # the runner takes this process's place, so that signals and the exit code are its own; it lets them in once it can
-    # handle them, since an interrupted import would end with a traceback
+    # so that signals and the exit code are its own; it lets them in once it can handle them, since an interrupted
+    # import would end with a traceback
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     os.execve(sys.executable, [sys.executable, *runner, "--", *(overrides or [])], environment)
 
@@ -78,7 +83,7 @@ def train(
         _train_agents(found, config, overrides, out, resume)
         return
     loaded = _load(config, overrides)
-    from sortie_cli.run_folder import create_run_folder, open_run_folder
+    from sortie_cli.run_folder import create_run_folder, open_run_folder, say_how_to_go_on
 
     leads = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one makes the folder
     if "RANK" in os.environ and out is None:
@@ -94,7 +99,7 @@ def train(
         checkpoint = train_policy(loaded, folder, resume)
     except KeyboardInterrupt:
         if leads and (folder / "train_state.pt").exists():
-            _say_how_to_go_on("train", config, overrides, folder)
+            say_how_to_go_on("train", config, overrides, folder)
         elif leads:
             print(
                 f"sortie: interrupted before anything was saved (train.checkpoint_every="
@@ -110,16 +115,11 @@ def _train_agents(
     loaded: ClusterConfig, config: Path, overrides: list[str] | None, out: Path | None, resume: bool
 ) -> None:
     """The agents of a cluster."""
-    from sortie_cli.run_folder import create_run_folder, open_run_folder
+    from sortie_cli.run_folder import resumable_run
     from sortie_schedule.evolution import train as train_agents
 
-    folder = open_run_folder(out) if resume else create_run_folder(out, resumable=True)
-    try:
+    with resumable_run("train", config, overrides, out, resume) as folder:
         print(train_agents(loaded, folder, resume=resume))
-    except KeyboardInterrupt:
-        if (folder / "train_state.npz").exists():
-            _say_how_to_go_on("train", config, overrides, folder)
-        raise
 
 
 @app.command()
@@ -145,19 +145,16 @@ def evaluate(
             "policy.checkpoint: has no effect beside evaluation.train_seeds, which names the policies by "
             "evaluation.checkpoints; add evaluation.train_seeds=[] to fly this one alone"
         )
-    from sortie_cli.run_folder import create_run_folder, open_run_folder
+    from sortie_cli.run_folder import open_run_folder, resumable_run
     from sortie_train.evaluate import evaluate as evaluate_methods
     from sortie_train.flights import plan
     from sortie_train.questions import ask
 
-    earlier = open_run_folder(out) if resume else None
+    if resume:
+        open_run_folder(out)
     flights, asked = plan(loaded), ask(loaded)  # refuse what cannot be flown, before there is a folder
-    folder = earlier or create_run_folder(out, resumable=True)
-    try:
+    with resumable_run("evaluate", config, overrides, out, resume) as folder:
         evaluate_methods(loaded, flights, folder, jobs, json, asked)
-    except KeyboardInterrupt:
-        _say_how_to_go_on("evaluate", config, overrides, folder)
-        raise
 
 
 def _evaluate_suites(
@@ -170,17 +167,12 @@ def _evaluate_suites(
     json: bool,
 ) -> None:
     """Schedulers in the settings of a source."""
-    from sortie_cli.run_folder import create_run_folder, open_run_folder
+    from sortie_cli.run_folder import resumable_run
     from sortie_schedule.suites import configurations, evaluate_suites
 
-    earlier = open_run_folder(out) if resume else None
     configurations(loaded)  # refuse what cannot be run, before there is a folder
-    folder = earlier or create_run_folder(out, resumable=True)
-    try:
+    with resumable_run("evaluate", config, overrides, out, resume) as folder:
         evaluate_suites(loaded, folder, jobs, json)
-    except KeyboardInterrupt:
-        _say_how_to_go_on("evaluate", config, overrides, folder)
-        raise
 
 
 @app.command()
@@ -200,20 +192,15 @@ def sweep(
         _sweep_routers(found, config, overrides, out, resume, jobs)
         return
     loaded = _load(config, overrides)
-    from sortie_cli.run_folder import create_run_folder, open_run_folder
+    from sortie_cli.run_folder import open_run_folder, resumable_run
     from sortie_train.sweep import evaluation_overrides, plan_trainings
     from sortie_train.sweep import sweep as train_all
 
     if resume:
         open_run_folder(out)
     trainings = plan_trainings(loaded, out)
-    if not resume:
-        create_run_folder(out, resumable=True)
-    try:
+    with resumable_run("sweep", config, overrides, out, resume):
         failed = train_all(trainings, jobs)
-    except KeyboardInterrupt:
-        _say_how_to_go_on("sweep", config, overrides, out)
-        raise
     for training in failed:
         print(f"sortie: {training.folder} failed: {training.last_words} (see train.log there)", file=sys.stderr)
     again = [str(config), *(overrides or [])]
@@ -231,19 +218,12 @@ def _sweep_routers(
     loaded: ClusterConfig, config: Path, overrides: list[str] | None, out: Path, resume: bool, jobs: int
 ) -> None:
     """The routers of a cluster."""
-    from sortie_cli.run_folder import create_run_folder, open_run_folder
+    from sortie_cli.run_folder import resumable_run
     from sortie_schedule.router_sweep import plan, sweep_routers
 
     plan(loaded, out)
-    if resume:
-        open_run_folder(out)
-    else:
-        create_run_folder(out, resumable=True)
-    try:
+    with resumable_run("sweep", config, overrides, out, resume):
         sweep_routers(loaded, out, jobs)
-    except KeyboardInterrupt:
-        _say_how_to_go_on("sweep", config, overrides, out)
-        raise
     again = [str(config), *(overrides or []), f"comparison.checkpoints={out}/{{training}}-{{seed}}/q.ckpt"]
     print(shlex.join(["sortie", "evaluate", *again]))
 
@@ -255,26 +235,28 @@ def cluster(
     out: Out = None,
     resume: Resume = False,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
+    lockstep: Annotated[
+        bool, typer.Option("--lockstep", help="Live, simulated backend: each tick waits for every node; exact replay.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Schedule the tasks of a trace on a cluster of agents, and compare policies."""
+    """Schedule the tasks of a trace on a cluster of agents: compare policies, or live, as a graph of ROS 2 nodes."""
+    from sortie_cli.configurations import load_any
     from sortie_cluster.config import ClusterConfig
+    from sortie_cluster.live_config import LiveConfig
     from sortie_core.config import load
 
+    if isinstance(load_any(config, overrides or []), LiveConfig):
+        _run_graph(config, overrides, out, lockstep, json)
     loaded = load(ClusterConfig, config, overrides or [])
-    from sortie_cli.run_folder import create_run_folder, open_run_folder
+    from sortie_cli.run_folder import resumable_run
     from sortie_cluster.scenario import make_scenario
     from sortie_schedule.comparison import compare, with_reference
 
-    earlier = open_run_folder(out) if resume else None
     with_reference(loaded)  # refuse what cannot be run, before there is a folder
     make_scenario(loaded, loaded.comparison.first_seed)
-    folder = earlier or create_run_folder(out, resumable=True)
-    try:
+    with resumable_run("cluster", config, overrides, out, resume) as folder:
         compare(loaded, folder, jobs, json)
-    except KeyboardInterrupt:
-        _say_how_to_go_on("cluster", config, overrides, folder)
-        raise
 
 
 @app.command()
@@ -291,16 +273,12 @@ def flows(
     from sortie_core.config import load
 
     loaded = load(FlowsConfig, config, overrides or [])
-    from sortie_cli.run_folder import create_run_folder, open_run_folder
+    from sortie_cli.run_folder import resumable_run
     from sortie_schedule.flows import policies, run_flows
 
-    policies(loaded)
-    folder = open_run_folder(out) if resume else create_run_folder(out, resumable=True)
-    try:
+    policies(loaded)  # refuse what cannot be made, before there is a folder
+    with resumable_run("flows", config, overrides, out, resume) as folder:
         run_flows(loaded, folder, jobs, json)
-    except KeyboardInterrupt:
-        _say_how_to_go_on("flows", config, overrides, folder)
-        raise
 
 
 @app.command()
@@ -327,11 +305,6 @@ def doctor(json: Json = False) -> None:
     from sortie_cli.doctor import examine
 
     raise typer.Exit(examine(json))
-
-
-def _say_how_to_go_on(command: str, config: Path, overrides: list[str] | None, folder: Path) -> None:
-    again = shlex.join(["sortie", command, str(config), *(overrides or []), "--out", str(folder), "--resume"])
-    print(f"sortie: interrupted; go on with: {again}", file=sys.stderr)
 
 
 def _user_error(message: str) -> Exception:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sortie_core.config import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def create_run_folder(out: Path | None, root: Path = Path("runs"), *, resumable: bool = False) -> Path:
@@ -45,6 +52,36 @@ def open_run_folder(out: Path | None) -> Path:
     if not out.is_dir():
         raise UserError(f"no run in --out {out}; name the folder of the run to resume, or leave --resume out")
     return out
+
+
+@contextmanager
+def resumable_run(
+    command: str, config: Path, overrides: list[str] | None, out: Path | None, resume: bool
+) -> Iterator[Path]:
+    """The folder of a run that can go on, for a block of code; whatever interrupts it says how.
+
+    Args:
+        command: of `sortie`.
+        config: its first argument.
+        overrides: its further ones.
+        out: --out.
+        resume: --resume.
+
+    Raises:
+        UserError: as `create_run_folder` and `open_run_folder`.
+    """
+    folder = open_run_folder(out) if resume else create_run_folder(out, resumable=True)
+    try:
+        yield folder
+    except KeyboardInterrupt:
+        say_how_to_go_on(command, config, overrides, folder)
+        raise
+
+
+def say_how_to_go_on(command: str, config: Path, overrides: list[str] | None, folder: Path) -> None:
+    """Tell on stderr what to enter to go on with a run."""
+    again = shlex.join(["sortie", command, str(config), *(overrides or []), "--out", str(folder), "--resume"])
+    print(f"sortie: interrupted; go on with: {again}", file=sys.stderr)
 
 
 def _create_by_time(root: Path) -> Path:

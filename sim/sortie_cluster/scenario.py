@@ -10,7 +10,6 @@ import numpy as np
 
 from sortie_cluster.alibaba import read_batch_tasks
 from sortie_cluster.cluster import Cluster, linked_by_radius, ring, scattered
-from sortie_cluster.duration_model import DurationModel
 from sortie_cluster.scheduler import ROOM
 from sortie_cluster.trace_generator import generate_trace
 from sortie_cluster.workload import Workload
@@ -66,6 +65,9 @@ def tasks_of(trace: Trace) -> Tasks:
     Raises:
         UserError: the file cannot be read, or holds no task of the window.
     """
+    # its library takes a second to import, which agents that are given their tasks need not spend
+    from sortie_cluster.duration_model import DurationModel
+
     if trace.path:
         table, report = read_batch_tasks(trace.path, trace.n_jobs, trace.from_s, trace.until_s)
     else:

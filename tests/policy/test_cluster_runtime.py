@@ -22,7 +22,7 @@ from sortie_policy.lgtc_scheduler import Said
 
 YAML = Path(__file__).parents[2] / "configs" / "cluster_live.yaml"
 OVERRIDES = ["arrivals.load=1.1", "arrivals.n_tasks=40", "cluster.n_nodes=6", "ros.lockstep=true"]
-OVERRIDES += ["live.backend=simulated", "arrivals.dependencies=true"]
+OVERRIDES += ["live.backend=simulated", "arrivals.dependencies=true", "agents.max_hops=4"]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_packets_among_neighbours_give_the_decisions_of_the_batched_scheduler(
 ) -> None:
     scenario, tick_s = config.scenario, config.agents.tick_s
     runtimes = [ClusterRuntime(policy, config, node) for node in range(len(scenario.cluster))]
-    batched = Batched(policy, 1, tick_s, config.agents.claims)
+    batched = Batched(policy, config.agents)
     whole = WholeWorld(config, batched)
     batched.begin(whole)  # type: ignore[arg-type]
     ledger = TaskLedger(config.nodes, scenario.workload, config.agents.max_hops)
@@ -109,6 +109,7 @@ def test_packets_among_neighbours_give_the_decisions_of_the_batched_scheduler(
         for node, runtime in enumerate(runtimes):
             np.testing.assert_allclose(runtime.state, batched.state[node], rtol=0, atol=1e-9)
             hand_overs, asks = batched.place(node, ledger.queue(node, now_s)), batched.asks(node)
+            hand_overs += batched.hand_on(node)
             assert runtime.decision is not None
             assert runtime.decision.asks == tuple(asks), (tick, node)
             assert runtime.decision.hand_overs == tuple(hand_overs), (tick, node)
@@ -118,9 +119,11 @@ def test_packets_among_neighbours_give_the_decisions_of_the_batched_scheduler(
         for node, runtime in enumerate(runtimes):
             ledger.place(node, runtime.decision.hand_overs, now_s)
         for node, runtime in enumerate(runtimes):
-            for task, where in ledger.settle(node, (), runtime.decision.asks, now_s):
+            for task, where in ledger.take(node, runtime.decision.asks, now_s):
                 work_s = float(scenario.workload.work_s[task])
                 backend.submit(task, where, work_s, ledger.cpu[task], ledger.memory[task], now_s)
+        for node, runtime in enumerate(runtimes):
+            ledger.hand_on(node, runtime.decision.hand_overs, now_s)
         if ledger.done:
             break
     assert ledger.done, ledger.n_ended

@@ -40,15 +40,18 @@ class LiveLine:
         console: where to.
         duration_s: of the mission at most.
         quiet: show nothing.
+        doing: what the team does, and what has become of the share that is shown.
     """
 
-    def __init__(self, console: Console, duration_s: float, *, quiet: bool) -> None:
+    def __init__(
+        self, console: Console, duration_s: float, *, quiet: bool, doing: tuple[str, str] = ("flying", "delivered")
+    ) -> None:
         """Start the line."""
-        self._duration_s = duration_s
+        self._duration_s, self._doing = duration_s, doing[0]
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(30),
-            TextColumn("{task.percentage:>5.1f} % delivered  {task.fields[figures]}"),
+            TextColumn(f"{{task.percentage:>5.1f}} % {doing[1]}  {{task.fields[figures]}}"),
             console=console,
             transient=True,
             disable=quiet or not console.is_terminal,
@@ -74,7 +77,7 @@ class LiveLine:
             f"{packets:,} packets  {len(observer.faults)} faults"
         )
         self._progress.update(
-            self._task, description="flying", completed=observer.status.delivered_fraction, figures=figures
+            self._task, description=self._doing, completed=observer.status.delivered_fraction, figures=figures
         )
 
 

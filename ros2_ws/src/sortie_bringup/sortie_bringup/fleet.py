@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sortie_bridge.dask_backend import reachable
+from sortie_cluster.live_config import LiveConfig
 from sortie_core.config import UserError
 from sortie_core.layout import sample_layout
 from sortie_policy.checkpoint import check_compatible, check_exported, load_metadata
+from sortie_policy.cluster_checkpoint import load_cluster_policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +23,7 @@ MANAGER = "mission_node"
 MOST_PROCESSES = 100
 """Fast DDS finds no ports for more participants on one machine."""
 _N_INFRASTRUCTURE = 5
-"""World, radio, safety gate, manager, and the runner."""
+"""World or bridge, radio, safety gate, manager, and the runner."""
 Value = str | bool | int | list[str]
 
 
@@ -69,14 +72,17 @@ def fleet(
         out: where the mission's manager writes; None for nowhere.
 
     Returns:
-        World, radio, safety gate, manager, and the agents: ros.agents_per_process of them to a process.
+        World, radio, safety gate, manager, and the agents: ros.agents_per_process of them to a process. A live cluster
+        has a bridge for a world, and no safety gate.
     """
     common: dict[str, Value] = {"config_file": str(config_file), "overrides": list(overrides) or [""]}
     manager = common | {"out": "" if out is None else str(out), "autostart": True}
+    live = isinstance(config, LiveConfig)
+    world = ("sortie_bridge", "bridge_node") if live else ("sortie_nodes", "world_node")
     infrastructure = [
-        NodeDescription("sortie_nodes", "world_node", "world", "/", common),
+        NodeDescription(*world, "world", "/", common),
         NodeDescription("sortie_nodes", "comm_relay_node", "comm_relay", "/", common),
-        NodeDescription("sortie_flight", "safety_node", "safety_gate", "/", common),
+        *([] if live else [NodeDescription("sortie_flight", "safety_node", "safety_gate", "/", common)]),
         NodeDescription("sortie_nodes", MANAGER, "mission", "/", manager),
     ]
     n_agents, size = config.team.n_agents, config.ros.agents_per_process
@@ -85,11 +91,11 @@ def fleet(
 
 
 def check(config: Config) -> None:
-    """Refuse what no node could fly, before any process is started.
+    """Refuse what no node could fly, or no cluster run, before any process is started.
 
     Raises:
-        UserError: too many processes, heights that the safety gate forbids, no usable checkpoint, or a layout that
-            does not fit into the arena.
+        UserError: too many processes, heights that the safety gate forbids, no usable checkpoint, a layout that does
+            not fit into the arena; or tasks that cannot be read, or a Dask scheduler that does not answer.
     """
     most = MOST_PROCESSES - _N_INFRASTRUCTURE
     if config.team.n_agents > most * config.ros.agents_per_process:
@@ -97,6 +103,9 @@ def check(config: Config) -> None:
             f"ros.agents_per_process: {config.ros.agents_per_process} makes more processes of {config.team.n_agents} "
             f"drones than one machine's DDS can hold ({MOST_PROCESSES}); raise it to {-(-config.team.n_agents // most)}"
         )
+    if isinstance(config, LiveConfig):
+        _check_live(config)
+        return
     half_m = config.arena_half_m if config.task.dimensions > 2 else 0.0
     low_m, high_m = config.world.altitude_m, config.world.altitude_m + 2 * half_m
     if not config.safety.z_min_m <= low_m <= high_m <= config.safety.z_max_m:
@@ -108,6 +117,13 @@ def check(config: Config) -> None:
     check_compatible(load_metadata(path), config, path)
     check_exported(path)
     sample_layout(config, [config.seed])
+
+
+def _check_live(config: LiveConfig) -> None:
+    load_cluster_policy(config.agents.checkpoint)
+    _ = config.scenario
+    if config.live.address:
+        reachable(config.live.address)
 
 
 def _agents(drones: tuple[int, ...], common: Mapping[str, Value]) -> NodeDescription:

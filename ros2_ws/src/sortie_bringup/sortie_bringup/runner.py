@@ -13,7 +13,7 @@ import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,7 +22,8 @@ from sortie_bringup.display import LiveLine, draw, outcome_table
 from sortie_bringup.fleet import MANAGER, check, fleet
 from sortie_bringup.processes import ProcessGroup, describe
 from sortie_bringup.shared_memory import remove_orphans
-from sortie_core.config import Config, UserError, load_config
+from sortie_cluster.live_config import LiveConfig, load_graph_config
+from sortie_core.config import Config, UserError
 from sortie_core.files import write_atomically
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # `sortie sim` holds them back until someone is there to handle them.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
         overrides = [*options.overrides, *(["ros.lockstep=true"] if options.lockstep else [])]
-        config = load_config(options.config, overrides)
+        config = load_graph_config(options.config, overrides)
         check(config)
         return _fly(options, config, overrides, console)
     except UserError as error:
@@ -96,7 +97,8 @@ def _fly(options: argparse.Namespace, config: Config, overrides: list[str], cons
     try:
         for node in fleet(config, Path(options.config).resolve(), overrides, folder):
             processes.start(node)
-        with LiveLine(console, config.duration_s, quiet=options.json) as line:
+        doing = ("scheduling", "of the tasks ended") if isinstance(config, LiveConfig) else ("flying", "delivered")
+        with LiveLine(console, config.duration_s, quiet=options.json, doing=doing) as line:
             exit_code = _follow(processes, line)
     finally:
         for node, how in processes.stop():
@@ -105,12 +107,35 @@ def _fly(options: argparse.Namespace, config: Config, overrides: list[str], cons
     if not summary_file.exists():
         raise RunnerError("the mission could not be flown; the reason is above")
     summary = json.loads(summary_file.read_text(encoding="utf-8"))
+    if isinstance(config, LiveConfig):
+        return _report_cluster(options, config, folder, summary, exit_code)
     plot = draw(folder, config)
     if options.json:
         print(json.dumps(summary, indent=2))
     else:
         Console().print(outcome_table(summary, success=exit_code == SUCCEEDED))
         Console(soft_wrap=True).print(f"{folder}: summary.json, trajectory.npz, config.yaml, {plot.name}")
+    return exit_code
+
+
+def _report_cluster(
+    options: argparse.Namespace, config: LiveConfig, folder: Path, summary: dict[str, Any], exit_code: int
+) -> int:
+    from sortie_bringup import cluster_outcome
+
+    if "schedule" not in summary:
+        raise RunnerError("the run broke off before the bridge had told its outcome; the reason is above")
+    report = cluster_outcome.compared(summary, config)
+    cluster_outcome.write_tables(folder, summary, report, config)
+    feasible = not report["violations"]
+    exit_code = exit_code if feasible else max(exit_code, FAILED)
+    if options.json:
+        print(json.dumps(report, indent=2))
+    else:
+        Console().print(cluster_outcome.outcome_table(report, success=exit_code == SUCCEEDED))
+        for line in cluster_outcome.remarks(report):
+            Console(soft_wrap=True, highlight=False).print(escape(line))
+        Console(soft_wrap=True).print(f"{folder}: summary.json, report.json, tasks.csv, nodes.csv, config.yaml")
     return exit_code
 
 

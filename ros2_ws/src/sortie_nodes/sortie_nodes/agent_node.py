@@ -28,7 +28,7 @@ from sortie_nodes.conversions import (
 from sortie_nodes.managed_node import ManagedNode
 from sortie_nodes.params import declare_index
 from sortie_nodes.spinning import run
-from sortie_policy.runtime import AgentRuntime
+from sortie_policy.agents import Runtime, runtime_of
 
 if TYPE_CHECKING:
     from builtin_interfaces.msg import Time
@@ -81,7 +81,7 @@ class AgentNode(ManagedNode):
         """
         super().__init__("agent", **options)
         self.index = declare_index(self, self.config)
-        self._loaded: AgentRuntime | None = None
+        self._loaded: Runtime | None = None
         self._reset()
         self.hear(Odometry, "odom", self._on_odometry, qos.TICK_STATE)
         self.hear(Stock, "stock", self._on_stock, qos.TICK_STATE)
@@ -107,8 +107,8 @@ class AgentNode(ManagedNode):
         Raises:
             UserError: the checkpoint is missing, broken, or of another configuration.
         """
-        _rehearse(AgentRuntime.from_checkpoint(self.config, self.index), self.config)
-        self._loaded = AgentRuntime.from_checkpoint(self.config, self.index)
+        _rehearse(runtime_of(self.config, self.index), self.config)
+        self._loaded = runtime_of(self.config, self.index)
         rate = self._runtime.contraction_rate
         if rate <= 0:
             self.get_logger().warning(f"the policy does not contract (c = {rate:.3g} 1/s): it may not settle")
@@ -135,7 +135,7 @@ class AgentNode(ManagedNode):
         self._loaded = None
 
     @property
-    def _runtime(self) -> AgentRuntime:
+    def _runtime(self) -> Runtime:
         if self._loaded is None:
             raise RuntimeError("configure the agent before using it")
         return self._loaded
@@ -211,7 +211,7 @@ class AgentNode(ManagedNode):
         self._transmitter.publish(packet_message(packet))
 
 
-def _rehearse(runtime: AgentRuntime, config: Config) -> None:
+def _rehearse(runtime: Runtime, config: Config) -> None:
     """Go through one decision, since the first one of a process takes a hundred times as long as any later one."""
     task = config.task
     place, demand = np.zeros((task.n_consumers, task.dimensions)), np.ones((task.n_consumers, task.n_resources))

@@ -12,12 +12,13 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, TwistStamped
 from nav_msgs.msg import Odometry
-from sortie_interfaces.msg import Claim, Consumer, ConsumerArray, Frame, Stock, WorldStatus
+from sortie_interfaces.msg import Claim, Consumer, ConsumerArray, Frame, Stock, Task, WorldStatus
+from sortie_interfaces.msg import HandOver as HandOverMsg
 from sortie_interfaces.msg import Packet as PacketMsg
 from std_msgs.msg import Header
 
 from sortie_core.delivery import presence_settled
-from sortie_core.packets import Consumers, Decision, LocalView, Packet
+from sortie_core.packets import Consumers, Decision, HandOver, LocalView, Packet, QueuedTask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -103,6 +104,7 @@ def local_view(odometry: Odometry, stock: Stock, consumers: ConsumerArray, confi
         velocity=velocity[:dimensions].astype(np.float32),
         stock=np.array(stock.amount, np.float32),
         consumers=consumers_from(consumers, config),
+        running_s=tuple(stock.running),
     )
 
 
@@ -119,6 +121,27 @@ def consumers_from(message: ConsumerArray, config: Config) -> Consumers:
         completed=np.array([c.completed for c in each], bool),
         settled=np.array([c.settled for c in each], bool),
         presence=np.array(message.presence, bool),
+        tasks=tuple(tuple(map(_task_from, c.tasks)) for c in each),
+    )
+
+
+def _task_from(message: Task) -> QueuedTask:
+    demand = tuple(message.demand)
+    return QueuedTask(
+        message.number, demand, message.predicted, message.waited, message.placed, message.key, message.hops
+    )
+
+
+def task_message(task: QueuedTask) -> Task:
+    """A task that waits at a node of a cluster."""
+    return Task(
+        number=task.number,
+        demand=task.demand,
+        predicted=task.predicted_s,
+        waited=task.waited_s,
+        placed=task.placed,
+        key=task.key,
+        hops=task.hops,
     )
 
 
@@ -137,9 +160,19 @@ def velocity_from(message: TwistStamped) -> Vector:
 
 
 def claim_message(decision: Decision, stamp: Time) -> Claim:
-    """Where a drone goes, for people and recordings."""
-    header = Header(stamp=stamp, frame_id=WORLD_FRAME)
-    return Claim(header=header, choice=decision.choice, attention=np.asarray(decision.attention, np.float32).tolist())
+    """Where a drone goes, for people and recordings; what a cluster's node claims, for the bridge."""
+    return Claim(
+        header=Header(stamp=stamp, frame_id=WORLD_FRAME),
+        choice=decision.choice,
+        attention=np.asarray(decision.attention, np.float32).tolist(),
+        asks=decision.asks,
+        hand_overs=[HandOverMsg(task=task, target=target, key=key) for task, target, key in decision.hand_overs],
+    )
+
+
+def hand_overs_from(message: Claim) -> tuple[HandOver, ...]:
+    """Where new tasks go."""
+    return tuple(HandOver(each.task, each.target, each.key) for each in message.hand_overs)
 
 
 def odometry_message(name: str, stamp: Time, position: Vector, velocity: Vector, attitude: Vector) -> Odometry:

@@ -16,6 +16,7 @@ from sortie_interfaces.action import Mission
 from sortie_interfaces.msg import AgentReport, ConsumerArray, Fault, RadioStatistics, WorldStatus
 from sortie_interfaces.srv import StartWorld
 
+from sortie_cluster.live_config import LiveConfig
 from sortie_core.packets import n_rounds
 from sortie_nodes import qos
 from sortie_nodes.lifecycle_manager import LifecycleManager, MissionError, until
@@ -56,7 +57,10 @@ class MissionNode(Node):
         self._out = Path(out) if out else None
         self._record = MissionRecord(self.config, self.config.seed)  # of nothing yet but early faults
         self._script: Script | None = None
-        names: list[tuple[str, int | None]] = [(name, None) for name in ("world", "comm_relay", "safety_gate")]
+        # where nothing flies, there is no gate
+        self._gated = not isinstance(self.config, LiveConfig)
+        infrastructure = ("world", "comm_relay", *(("safety_gate",) if self._gated else ()))
+        names: list[tuple[str, int | None]] = [(name, None) for name in infrastructure]
         names += [(f"drone_{k}/agent", k) for k in range(self.config.team.n_agents)]
         self._team = LifecycleManager(self, names, lambda: self._record.lost)
         self._start = self.create_client(StartWorld, "world/start")
@@ -147,6 +151,10 @@ class MissionNode(Node):
             self.get_logger().error(str(error))
             self.exit_code = FAILED
             return
+        if not self._gated:
+            self.get_logger().info(f"{summary.get('delivered_fraction') or 0.0:.1%} of the tasks have ended")
+            self.exit_code = 0 if success else FAILED
+            return
         delivered, most = (summary.get(f"{name}_fraction") or 0.0 for name in ("delivered", "deliverable"))
         wanted = self.config.ros.success_fraction * most
         self.get_logger().info(
@@ -231,7 +239,7 @@ class MissionNode(Node):
 
         def complete() -> bool:
             counted = record.radio is not None and record.radio.tick >= last_tick
-            return agents <= set(record.reports) and self._safety_final and counted
+            return agents <= set(record.reports) and (self._safety_final or not self._gated) and counted
 
         if record.status:
             yield from until(complete, _FAREWELL_S)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rcl_interfaces.msg import ParameterDescriptor, ParameterType
 from rclpy.parameter import Parameter
 
-from sortie_core.config import Config, UserError, load_config
+from sortie_cluster.live_config import load_graph_config
+from sortie_core.config import Config, UserError
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -36,13 +37,13 @@ def declare_config(node: Node) -> Config:
     """Declare `config_file` and `overrides` and load what they name.
 
     Raises:
-        UserError: as `sortie_core.config.load_config`, or no file is named.
+        UserError: as `sortie_cluster.live_config.load_graph_config`, or no file is named.
     """
-    path = declare(node, "config_file", "", "YAML file of the whole configuration, see configs/delivery.yaml")
+    path = declare(node, "config_file", "", "YAML file of the whole configuration, see configs/")
     overrides = declare(node, "overrides", [""], "changes to it, each as section.key=value")
     if not path:
         raise UserError(f"{node.get_fully_qualified_name()}: set the parameter config_file to a YAML file")
-    return load_config(path, [item for item in overrides if item])
+    return load_graph_config(path, [item for item in overrides if item])
 
 
 def declare_index(node: Node, config: Config) -> int:
