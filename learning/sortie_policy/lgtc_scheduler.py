@@ -247,6 +247,10 @@ class LGTCScheduler(Scheduler):
         if self.late:
             self._sent.add(task, node, target)
 
+    def finished(self, task: int, node: int) -> None:
+        """Forget where it has been."""
+        self._been -= {(task, each) for each in range(self.world.n_nodes)} & self._been
+
     # Pull.
 
     def awake(self, task: int, queue: int) -> Iterable[int]:

@@ -84,6 +84,8 @@ def train(config: ClusterConfig, folder: Path, *, resume: bool = False, jobs: in
     total = training.linear_generations + training.generations
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     history = _history(folder, state.generation)
+    if not resume:
+        _keep(folder, config, policy, state, history)  # what is interrupted early goes on, too
     with pool_of(jobs) as pool, Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("generations", total=total, completed=state.generation)
         while state.generation < total:
