@@ -30,12 +30,12 @@ Array = np.ndarray
 PUSH_FEATURES = (
     "fits", "fits_log_speed", "waits_log_load", "log_speed", "log_load", "log_backlog", "free_cpu", "free_memory",
     "own", "age", "sent", "sent_work", "log_predicted", "log_share", "hops", "log_price", "release", "own_fits",
-    "fits_age", "been",
+    "fits_age", "been", "load_age", "came", "taken", "refused",
 )  # fmt: skip
 """Of a node that may take a task in; `lgtc_scheduler` says what they are."""
 PULL_FEATURES = (
-    "log_key", "own", "distance", "log_waiting", "log_backlog", "log_speed", "own_log_speed", "age", "taken",
-    "free_cpu", "head_share", "log_price",
+    "log_key", "own", "distance", "log_waiting", "log_backlog", "log_speed", "own_log_speed", "age",
+    "free_cpu", "head_share", "log_price", "key_age", "came", "taken", "refused",
 )  # fmt: skip
 """Of a queue that a node with room may take from."""
 OWN_FEATURES = ("free_cpu", "free_memory", "log_waiting", "log_backlog", "log_speed", "idle", "log_price", "release")

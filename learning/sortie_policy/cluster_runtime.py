@@ -34,7 +34,7 @@ from sortie_policy.cluster_policy import OWN_FEATURES
 from sortie_policy.lgtc_scheduler import LGTCScheduler, Said
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
     from sortie_cluster.cluster import Cluster
     from sortie_cluster.config import Agents
@@ -63,6 +63,7 @@ class HeardOf:
         n_nodes = world.n_nodes
         self.told = {node: _report(world.cluster, -1.0) for node in range(n_nodes)}
         self.latest = [list(range(n_nodes)) for _ in range(n_nodes)]
+        self.distinct, self.which = list(range(n_nodes)), np.array(self.latest)
 
 
 def _report(cluster: Cluster, at_s: float) -> Knowledge:
@@ -109,6 +110,10 @@ class NodeWorld:
         most_cpu, most_memory = np.float32(self.cluster.cpu[node]), np.float32(self.cluster.memory[node])
         return bool(self.cpu[task] <= most_cpu and self.memory[task] <= most_memory)
 
+    def able_anywhere(self, task: int) -> bool:
+        """Whether every node could run a task."""
+        return all(self.able(task, node) for node in range(self.n_nodes))
+
     def see(self, node: int, stock: Sequence[float], running_s: Iterable[float], tasks: Iterable[QueuedTask]) -> None:
         """Take in how a node is: what is free, what runs, and which tasks wait in its queue."""
         self.free_cpu[node], self.free_memory[node] = map(float, stock)
@@ -121,6 +126,12 @@ class NodeWorld:
             self.log.ready_s[task.number] = self.now - task.waited_s
             if task.placed:
                 self.wait(node, task.key, task.number)
+
+    def forget(self, tasks: Iterable[int]) -> None:
+        """These are elsewhere, or have ended."""
+        for task in tasks:
+            for known in (self.cpu, self.memory, self.predicted_s, self.hops, self.log.ready_s):
+                del known[task]
 
     def wait(self, node: int, key: float, task: int) -> None:
         """A task is placed in a node's queue."""
@@ -157,11 +168,33 @@ class NodeScheduler(LGTCScheduler):
         self._most_hops = agents.max_hops
         self._asked: list[int] = []
 
-    def know_all(self, tasks: Iterable[QueuedTask]) -> None:
-        """Learn of tasks."""
+    def know_all(self, node: int, tasks: Iterable[QueuedTask], before: Container[int]) -> None:
+        """Learn of the tasks at a node, which had some of them on the last tick."""
         for task in tasks:
             cpu, memory = (float(np.float32(each)) for each in task.demand)
             self.know(task.number, cpu, memory, task.predicted_s)
+            self._been.update((task.number, each) for each in task.been)
+            if task.been and not task.placed and task.number not in before:
+                self._came.count(node, task.been[-1])
+
+    def learn(self, node: int, asks: Iterable[int], taken_from: Sequence[int]) -> None:
+        """Learn what became of the last asks of a node: those it got nothing for, before others, were in vain."""
+        others = iter([each for each in asks if each != node])
+        for queue in taken_from:
+            self._taken.count(node, queue)
+            for each in others:
+                if each == queue:
+                    break
+                self._refused.count(node, each)
+        for each in others if not taken_from else ():
+            self._refused.count(node, each)
+
+    def forget(self, tasks: Iterable[int]) -> None:
+        """These are elsewhere, or have ended."""
+        gone = set(tasks)
+        for task in gone:
+            del self._log_share[task], self._log_predicted[task]
+        self._been = {each for each in self._been if each[0] not in gone}
 
     def place(self, node: int, tasks: Iterable[QueuedTask]) -> list[HandOver]:
         """Where the new tasks of a node go."""
@@ -174,7 +207,7 @@ class NodeScheduler(LGTCScheduler):
                 world.wait(node, key, task)
                 found.append(HandOver(task, node, key))
             else:
-                self.handed(task, node, target)
+                self.hand(task, node, target)
                 found.append(HandOver(task, target, 0.0))
         return found
 
@@ -205,7 +238,7 @@ class NodeScheduler(LGTCScheduler):
             world.hops[task] = hops
             world.wait(node, key, task)
             return []
-        self.handed(task, node, target)
+        self.hand(task, node, target)
         return [HandOver(task, target, 0.0)]
 
     def _others_have_any(self, node: int) -> bool:
@@ -213,8 +246,7 @@ class NodeScheduler(LGTCScheduler):
         return any((world.heard(node, j).said or self._silent).head[j] < inf for j in self.reach[node])
 
     def _ask(self, queue: int, node: int) -> tuple[int, int] | None:
-        if queue != node:
-            self._asked.append(queue)
+        self._asked.append(queue)
         return None
 
 
@@ -268,7 +300,13 @@ class ClusterRuntime:
         world.now, self._tick = view.tick * self._tick_s, view.tick
         queues = view.consumers.tasks
         self._tasks = queues[index] if index < len(queues) else ()
-        scheduler.know_all(self._tasks)
+        before, now = world.predicted_s.keys(), {task.number for task in self._tasks}
+        scheduler.know_all(index, self._tasks, before)
+        gone = before - now
+        scheduler.forget(gone)
+        world.forget(gone)
+        if self.decision:
+            scheduler.learn(index, self.decision.asks, view.taken_from)
         world.see(index, view.stock.tolist(), view.running_s, self._tasks)
         said = scheduler.announce()
         told = (

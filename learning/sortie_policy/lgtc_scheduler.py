@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sortie_cluster.scheduler import ROOM, Scheduler, SentSince, first_fit
+from sortie_cluster.scheduler import ROOM, Scheduler, Sent, SentSince, first_fit
 from sortie_policy.cluster_policy import OWN_FEATURES, ClusterPolicy, Heard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sortie_cluster.cluster_world import ClusterWorld
-    from sortie_cluster.reports import Knowledge
 
 _TIME_SCALE_S = 10.0
+_NOTHING = Sent()
 
 
 class Said(NamedTuple):
@@ -77,7 +77,7 @@ class LGTCScheduler(Scheduler):
         self._ticked_s, self._due_s = 0.0, self._tick_s
         self._sent = SentSince(world)
         self._been: set[tuple[int, int]] = set()
-        self._taken = SentSince(world)
+        self._came, self._taken, self._refused = SentSince(world), SentSince(world), SentSince(world)
         power, ageing = self.policy.parts["key"]
         self._power, self._ageing = float(power), float(ageing) / 100.0
         self._push_noise = abs(float(self.policy.parts["push_noise"][0]))
@@ -133,28 +133,27 @@ class LGTCScheduler(Scheduler):
 
     def _said(self) -> Heard:
         """What each node has heard of each, [N, N, ...]; [1, N, ...] where all have heard the same."""
-        parts = [each.said or self._silent for each in self._distinct()]
+        parts, which = self._heard_by_all()
         if len(parts) == 1:
             return Heard(parts[0].state[None], parts[0].load[None], parts[0].attention[None])
-        index, nodes = self._which, np.arange(len(self.price))
+        nodes = np.arange(len(self.price))
         return Heard(
-            np.stack([part.state for part in parts])[index, nodes],
-            np.stack([part.load for part in parts])[index, nodes],
-            np.stack([part.attention for part in parts])[index, nodes],
+            np.stack([part.state for part in parts])[which, nodes],
+            np.stack([part.load for part in parts])[which, nodes],
+            np.stack([part.attention for part in parts])[which, nodes],
         )
 
     def _told_prices(self) -> np.ndarray:
-        parts = [(each.said or self._silent).price for each in self._distinct()]
-        return np.array(parts)[self._which, np.arange(len(self.price))] if len(parts) > 1 else np.array(parts)
+        parts, which = self._heard_by_all()
+        prices = np.array([part.price for part in parts])
+        return prices[which, np.arange(len(self.price))] if len(parts) > 1 else prices
 
-    def _distinct(self) -> list[Knowledge]:
-        """The reports that are somebody's latest; `_which` says whose."""
+    def _heard_by_all(self) -> tuple[list[Said], np.ndarray]:
+        """What is in the reports that are somebody's latest; and [N, N], in which of them each has last heard each."""
         hearing = self.world.hearing
         if hearing is None:
             raise RuntimeError("nothing is late")
-        numbers, inverse = np.unique(np.array(hearing.latest), return_inverse=True)
-        self._which = inverse.reshape(len(self.price), -1)
-        return [hearing.told[int(number)] for number in numbers]
+        return [hearing.told[number].said or self._silent for number in hearing.distinct], hearing.which
 
     def _release_s(self, node: int) -> float:
         """log(1 + time until the next of its tasks should end, over a scale), by prediction."""
@@ -185,64 +184,85 @@ class LGTCScheduler(Scheduler):
         near = self.candidates(task, node)
         if len(near) == 1:
             return near[0]
-        rows = [self._push_row(task, node, j) for j in near]
-        others = self._states(node, near)
-        scores = self.policy.scores("push", np.array(rows), self.state[node], others)
+        rows, states = self._push_rows(task, node, near), self._states(node, near)
+        scores = self.policy.scores("push", rows, self.state[node], states)
         if self._push_noise:
             scores = scores + self._push_noise * self._gumbel(len(near))
         return near[int(scores.argmax())]
 
     def _states(self, node: int, near: list[int]) -> np.ndarray:
+        """[M, F] x of nodes as one of them knows them."""
         if not self.late:
             return self.state[near]
-        world = self.world
-        return np.array(
-            [self.state[j] if j == node else (world.heard(node, j).said or self._silent).state[j] for j in near]
-        )
+        heard = self.world.heard
+        return np.array([self.state[j] if j == node else (heard(node, j).said or self._silent).state[j] for j in near])
 
-    def _push_row(self, task: int, node: int, j: int) -> tuple[float, ...]:
+    def _push_rows(self, task: int, node: int, near: list[int]) -> np.ndarray:
+        """[M, Fp] `PUSH_FEATURES` of the candidates for a task."""
         world = self.world
-        own = j == node
-        known = world.heard(node, j)
-        count, work, cpu, memory, age = 0, 0.0, 0.0, 0.0, 0.0
-        if self.late and not own:
-            at_s = known.at_s
-            age = log1p((world.now - at_s) / _TIME_SCALE_S)
-            said = known.said or self._silent
-            price, release = said.price[j], said.release[j]
-            count, cpu, memory, work = self._sent.total(node, j, at_s)
-        else:
-            price, release = self.price[j], self._release_s(j)
-        free_cpu, free_memory = known.free_cpu[j] - cpu, known.free_memory[j] - memory
-        waiting, rate = known.n_waiting[j], self._rate[j]
-        fits = not waiting and free_cpu + ROOM >= world.cpu[task] and free_memory + ROOM >= world.memory[task]
-        log_speed = self._log_speed[j]
-        log_load = log((waiting + known.n_running[j] + count + 1) / rate)
-        return (
-            float(fits),
-            log_speed if fits else 0.0,
-            0.0 if fits else log_load,
-            log_speed,
-            log_load,
-            log1p((known.backlog_s[j] + work) / rate / _TIME_SCALE_S),
-            free_cpu / self._cores[j],
-            free_memory / self._all_memory[j],
-            float(own),
-            age,
-            log1p(count),
-            log1p(work / rate / _TIME_SCALE_S),
-            0.25 * self._log_predicted[task],
-            self._log_share[task],
-            world.hops[task] / 6.0,
-            price,
-            release,
-            float(own and fits),
-            age if fits else 0.0,
-            float((task, j) in self._been),
-        )
+        task_cpu, task_memory = world.cpu[task] - ROOM, world.memory[task] - ROOM
+        size, share, hops = 0.25 * self._log_predicted[task], self._log_share[task], world.hops[task] / 6.0
+        been, rows = self._been, []
+        for j in near:
+            own, known, rate, log_speed = j == node, world.heard(node, j), self._rate[j], self._log_speed[j]
+            age = since = 0.0
+            sent = came = _NOTHING
+            if self.late and not own:
+                since = known.at_s
+                age = log1p((world.now - since) / _TIME_SCALE_S)
+                said = known.said or self._silent
+                price, release = said.price[j], said.release[j]
+                sent, came = self._sent.total(node, j, since), self._came.total(node, j, since)
+            else:
+                price, release = self.price[j], self._release_s(j)
+            free_cpu, free_memory = known.free_cpu[j] - sent.cpu, known.free_memory[j] - sent.memory
+            waiting = known.n_waiting[j]
+            fits = not waiting and free_cpu >= task_cpu and free_memory >= task_memory
+            log_load = log((waiting + known.n_running[j] + sent.tasks + 1) / rate)
+            rows.append(
+                (
+                    float(fits),
+                    log_speed if fits else 0.0,
+                    0.0 if fits else log_load,
+                    log_speed,
+                    log_load,
+                    log1p((known.backlog_s[j] + sent.work_s) / rate / _TIME_SCALE_S),
+                    free_cpu / self._cores[j],
+                    free_memory / self._all_memory[j],
+                    float(own),
+                    age,
+                    log1p(sent.tasks),
+                    log1p(sent.work_s / rate / _TIME_SCALE_S),
+                    size,
+                    share,
+                    hops,
+                    price,
+                    release,
+                    float(own and fits),
+                    age if fits else 0.0,
+                    float((task, j) in been),
+                    age * log_load,
+                    log1p(came.tasks),
+                    *self._asked_of(node, j, since),
+                )
+            )
+        return np.array(rows)
+
+    def _asked_of(self, node: int, j: int, since_s: float) -> tuple[float, float]:
+        """log(1 + tasks taken from a queue), and log(1 + times asked in vain), since the last report from there."""
+        if not self.late or j == node:
+            return 0.0, 0.0
+        taken, refused = self._taken.total(node, j, since_s), self._refused.total(node, j, since_s)
+        return log1p(taken.tasks), log1p(refused.tasks)
 
     def handed(self, task: int, node: int, target: int) -> None:
-        """Remember where the task has been, which it carries along, and what was sent since the last report."""
+        """Both nodes remember it until they hear from each other."""
+        self.hand(task, node, target)
+        if self.late:
+            self._came.count(target, node)
+
+    def hand(self, task: int, node: int, target: int) -> None:
+        """The node remembers what it hands over; the task carries along where it has been."""
         self._been.add((task, node))
         if self.late:
             self._sent.add(task, node, target)
@@ -295,8 +315,6 @@ class LGTCScheduler(Scheduler):
             j, found, _ = choices[index]
             found = found or self._ask(j, node)
             if found:
-                if j != node:
-                    self._taken.add(world.queues[j][found[1]][1], node, j)
                 return found
             refused += 1
             if refused >= self._claims and not mine:
@@ -308,8 +326,10 @@ class LGTCScheduler(Scheduler):
         return any(self.world.queues[j] for j in self.reach[node])
 
     def _ask(self, queue: int, node: int) -> tuple[int, int] | None:
-        """What a node may take from a queue of which it knows by reports alone."""
-        return first_fit(self.world, queue, node)
+        """What a node may take from another's queue of which it knows by reports alone."""
+        found = first_fit(self.world, queue, node)
+        (self._taken if found else self._refused).count(node, queue)
+        return found
 
     def _attend(self, node: int, choices: list[Any], scores: np.ndarray) -> None:
         weight = np.exp(np.minimum(scores - scores.max(), 0.0))
@@ -322,12 +342,13 @@ class LGTCScheduler(Scheduler):
         world = self.world
         own = j == node
         known = world.heard(node, j)
-        age = taken = 0.0
+        age = since = 0.0
+        came = _NOTHING
         if self.late and not own:
-            at_s = known.at_s
-            age = log1p((world.now - at_s) / _TIME_SCALE_S)
+            since = known.at_s
+            age = log1p((world.now - since) / _TIME_SCALE_S)
             price = (known.said or self._silent).price[j]
-            taken = log1p(self._taken.total(node, j, at_s).tasks)
+            came = self._came.total(node, j, since)
         else:
             price = self.price[j]
         size = 8.0 if key == inf else key - self._ageing * world.now
@@ -341,10 +362,12 @@ class LGTCScheduler(Scheduler):
             self._log_speed[j],
             self._log_speed[node],
             age,
-            taken,
             world.free_cpu[node] / self._cores[node],
             self._log_share[task] if task >= 0 else 0.0,
             price,
+            age * size,
+            log1p(came.tasks),
+            *self._asked_of(node, j, since),
         )
 
     def _gumbel(self, size: int) -> np.ndarray:

@@ -43,6 +43,8 @@ _PATIENCE_S = 600.0
 _MOST_PULL = 3.0
 """A pair counts at most this many times the mean difference of its generation."""
 _BETA1, _BETA2 = 0.9, 0.99
+_AVERAGED = 0.1
+"""Weight of the newest parameters in the average that becomes the policy: single steps are noisy."""
 
 
 class State(NamedTuple):
@@ -53,12 +55,20 @@ class State(NamedTuple):
         vector: [P] parameters.
         first: [P] Adam's mean of gradients.
         second: [P] Adam's mean of their squares.
+        average: [P] moving average of the parameters.
     """
 
     generation: int
     vector: np.ndarray
     first: np.ndarray
     second: np.ndarray
+    average: np.ndarray
+
+    @classmethod
+    def beginning(cls, policy: ClusterPolicy) -> State:
+        """Before the first generation."""
+        vector = policy.vector.copy()
+        return cls(0, vector, np.zeros_like(vector), np.zeros_like(vector), vector)
 
 
 def train(config: ClusterConfig, folder: Path, *, resume: bool = False, jobs: int = 2) -> Path:
@@ -79,7 +89,7 @@ def train(config: ClusterConfig, folder: Path, *, resume: bool = False, jobs: in
     training = config.training
     config = config.changed({"trace.window": "train"}, "training")
     policy = ClusterPolicy(training.hidden, training.width, training.seed)
-    state = _recall(folder, config) if resume else State(0, policy.vector.copy(), *np.zeros((2, len(policy.vector))))
+    state = _recall(folder, config) if resume else State.beginning(policy)
     write_atomically(folder / "config.yaml", config.to_yaml())
     total = training.linear_generations + training.generations
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
@@ -125,7 +135,8 @@ def advance(config: ClusterConfig, policy: ClusterPolicy, state: State, pool: Ex
     count = state.generation + 1
     move = first / (1 - _BETA1**count) / (np.sqrt(second / (1 - _BETA2**count)) + 1e-8)
     after = projected(policy, state.vector + rate * scale * move)
-    return State(count, after.vector, first, second), float(scores.mean())
+    average = (1 - _AVERAGED) * state.average + _AVERAGED * after.vector
+    return State(count, after.vector, first, second, average), float(scores.mean())
 
 
 def projected(policy: ClusterPolicy, vector: np.ndarray) -> ClusterPolicy:
@@ -196,7 +207,7 @@ def _keep(
     data = io.BytesIO()
     np.savez(data, config=config.hash(), **state._asdict())
     write_atomically(folder / "train_state.npz", data.getvalue())
-    trained = policy.with_vector(state.vector)
+    trained = projected(policy, state.average)
     write_cluster_policy(
         folder / "policy.ckpt", config, trained, seed=config.training.seed, generations=state.generation
     )
@@ -213,4 +224,4 @@ def _recall(folder: Path, config: ClusterConfig) -> State:
         raise UserError(f"{path} is damaged ({error}); begin again in a new folder") from None
     if known != config.hash():
         raise UserError(f"{path} is of another configuration; resume with the one in {folder / 'config.yaml'}")
-    return State(int(parts["generation"]), parts["vector"], parts["first"], parts["second"])
+    return State(**parts | {"generation": int(parts["generation"])})

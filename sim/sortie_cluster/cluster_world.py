@@ -86,6 +86,7 @@ class ClusterWorld:
         self.now = 0.0
         self.free_cpu, self.free_memory = cluster.cpu.tolist(), cluster.memory.tolist()
         self._all_cpu, self._all_memory = self.free_cpu[:], self.free_memory[:]
+        self._least_cpu, self._least_memory = min(self._all_cpu), min(self._all_memory)
         self.speed, self.neighbours = cluster.speed.tolist(), cluster.neighbours
         self.service_s = cluster.service_s.tolist()
         self.n_running = [0] * self.n_nodes
@@ -150,6 +151,11 @@ class ClusterWorld:
             and self.memory[task] <= self._all_memory[node] + _TOLERANCE
             and (not self.service_s or self.service_s[node][self.kind[task]] < math.inf)
         )
+
+    def able_anywhere(self, task: int) -> bool:
+        """Whether every node could run a task."""
+        small = self.cpu[task] <= self._least_cpu and self.memory[task] <= self._least_memory
+        return small and not self.service_s
 
     # The loop.
 

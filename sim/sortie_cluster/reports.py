@@ -55,6 +55,8 @@ class Hearing:
     Attributes:
         latest: [N][N] number of the last report that each node has heard of each.
         told: reports by number.
+        distinct: numbers of the reports that are somebody's latest.
+        which: [N, N] index in them of the last report that each node has heard of each.
     """
 
     def __init__(self, world: ClusterWorld) -> None:
@@ -67,7 +69,7 @@ class Hearing:
         self.told = {0: Knowledge(0.0, [0] * (n_nodes + 1), [0.0] * (n_nodes + 1), [0] * n_nodes, *free)}
         self._last = self._landed = 0
         self._numbers = np.zeros((n_nodes, n_nodes), int)
-        self.latest: list[list[int]] = self._numbers.tolist()
+        self._index()
 
     def tell(self) -> None:
         """Everybody reports now; what was reported a delay ago arrives."""
@@ -93,7 +95,12 @@ class Hearing:
             self._numbers[kept] = number
         else:
             self._numbers[:] = number
-        self.latest = self._numbers.tolist()
-        oldest = int(self._numbers.min())
-        for old in [old for old in self.told if old < oldest]:
+        self._index()
+        for old in [old for old in self.told if old < self.distinct[0]]:
             del self.told[old]
+
+    def _index(self) -> None:
+        self.latest: list[list[int]] = self._numbers.tolist()
+        distinct, which = np.unique(self._numbers, return_inverse=True)
+        self.distinct: list[int] = distinct.tolist()
+        self.which = which.reshape(self._numbers.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,6 +41,8 @@ class Scheduler:
         What a node has is known to all, since it never changes.
         """
         world = self.world
+        if world.able_anywhere(task):
+            return [node, *self.reach[node]]
         found = [each for each in (node, *self.reach[node]) if world.able(task, each)]
         if found:
             return found
@@ -101,7 +104,7 @@ def first_fit(world: ClusterWorld, queue: int, node: int) -> tuple[int, int] | N
 
 
 class Sent(NamedTuple):
-    """Tasks that a node has handed to another one since the last report that it has heard from there.
+    """What has gone between two nodes since a report.
 
     Attributes:
         tasks: how many.
@@ -110,37 +113,49 @@ class Sent(NamedTuple):
         work_s: predicted, s at speed 1.
     """
 
-    tasks: int
-    cpu: float
-    memory: float
-    work_s: float
+    tasks: int = 0
+    cpu: float = 0.0
+    memory: float = 0.0
+    work_s: float = 0.0
+
+    def plus(self, other: Sent) -> Sent:
+        """Both."""
+        return Sent(
+            self.tasks + other.tasks, self.cpu + other.cpu, self.memory + other.memory, self.work_s + other.work_s
+        )
 
 
 class SentSince:
-    """What each node has handed to each other one, forgotten once a younger report has come."""
+    """What each node has handed to each other one, or has had with it otherwise, since the last report from there."""
 
-    _NOTHING = Sent(0, 0.0, 0.0, 0.0)
+    _NOTHING = Sent()
 
     def __init__(self, world: ClusterWorld) -> None:
         """Nothing yet."""
         self._world = world
-        self._entries: dict[tuple[int, int], list[tuple[float, int]]] = {}
+        self._entries: dict[tuple[int, int], list[tuple[float, Sent]]] = {}
+        self._totals: dict[tuple[int, int], Sent] = {}
 
     def add(self, task: int, node: int, target: int) -> None:
         """A task goes from a node to another one now."""
-        self._entries.setdefault((node, target), []).append((self._world.now, task))
+        world = self._world
+        self._add((node, target), Sent(1, world.cpu[task], world.memory[task], world.predicted_s[task]))
+
+    def count(self, node: int, target: int) -> None:
+        """Something happens between a node and another one now that is only counted."""
+        self._add((node, target), Sent(1))
+
+    def _add(self, pair: tuple[int, int], sent: Sent) -> None:
+        self._entries.setdefault(pair, []).append((self._world.now, sent))
+        self._totals[pair] = self._totals.get(pair, self._NOTHING).plus(sent)
 
     def total(self, node: int, target: int, since_s: float) -> Sent:
-        """What has gone since then."""
+        """What has gone since then; what went before is forgotten."""
         entries = self._entries.get((node, target))
         if not entries:
             return self._NOTHING
+        pair = node, target
         if entries[0][0] <= since_s:
-            entries = self._entries[node, target] = [each for each in entries if each[0] > since_s]
-        world, tasks = self._world, [task for _, task in entries]
-        return Sent(
-            len(tasks),
-            sum(world.cpu[task] for task in tasks),
-            sum(world.memory[task] for task in tasks),
-            sum(world.predicted_s[task] for task in tasks),
-        )
+            entries = self._entries[pair] = [each for each in entries if each[0] > since_s]
+            self._totals[pair] = reduce(Sent.plus, (sent for _, sent in entries), self._NOTHING)
+        return self._totals[pair]

@@ -70,6 +70,7 @@ class QueuedTask(NamedTuple):
         placed: whether the owner of the queue has put it there; until then others cannot take it.
         key: its place in the queue, smallest first; 0 until it is placed.
         hops: how often it has been handed over.
+        been: nodes that have handed it on, in turn.
     """
 
     number: int
@@ -79,6 +80,7 @@ class QueuedTask(NamedTuple):
     placed: bool
     key: float
     hops: int
+    been: tuple[int, ...] = ()
 
 
 class HandOver(NamedTuple):
@@ -126,6 +128,7 @@ class LocalView:
         stock: [R] in units of one drone's capacity.
         consumers: the demands, of which the agent looks at all where they are broadcast, and else at those near it.
         running_s: predicted s until each task that runs on a cluster's node ends.
+        taken_from: others' queues that a cluster's node was given tasks of since the last tick, in turn.
     """
 
     tick: int
@@ -135,6 +138,7 @@ class LocalView:
     stock: np.ndarray
     consumers: Consumers
     running_s: tuple[float, ...] = ()
+    taken_from: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

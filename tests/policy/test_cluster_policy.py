@@ -138,7 +138,7 @@ def test_every_feature_has_its_place() -> None:
     cluster, tasks, _ = make_scenario(CONFIG, 0)
     agents = LGTCScheduler(ClusterPolicy())
     ClusterWorld(cluster, tasks, agents, Reports(2.0, 10.0)).run()
-    assert len(agents._push_row(0, 0, agents.reach[0][0])) == len(PUSH_FEATURES)
+    assert agents._push_rows(0, 0, [0, *agents.reach[0]]).shape == (1 + len(agents.reach[0]), len(PUSH_FEATURES))
     assert len(agents._pull_row(0, agents.reach[0][0], None, 1.0)) == len(PULL_FEATURES)
 
 

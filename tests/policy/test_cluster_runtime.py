@@ -15,7 +15,7 @@ from sortie_cluster.metrics import metrics
 from sortie_cluster.reports import Hearing, Reports
 from sortie_cluster.validator import validate
 from sortie_core.config import load
-from sortie_core.packets import Consumers, LocalView, Packet
+from sortie_core.packets import Consumers, HandOver, LocalView, Packet
 from sortie_policy.cluster_policy import ClusterPolicy
 from sortie_policy.cluster_runtime import ClusterRuntime, NodeScheduler, NodeWorld
 from sortie_policy.lgtc_scheduler import Said
@@ -65,7 +65,8 @@ def view(ledger: TaskLedger, node: int, tick: int, now_s: float) -> LocalView:
     nothing, nobody = np.zeros((n_nodes, 2)), np.zeros(n_nodes, bool)
     consumers = Consumers(nothing, nothing, nothing, ~nobody, nobody, nobody, np.zeros(2, bool), queues)
     stock = np.array(ledger.stock(node), np.float32)
-    return LocalView(tick, now_s, np.zeros(2), np.zeros(2), stock, consumers, ledger.running_s(node, now_s))
+    running_s, taken_from = ledger.running_s(node, now_s), ledger.taken_from[node]
+    return LocalView(tick, now_s, np.zeros(2), np.zeros(2), stock, consumers, running_s, taken_from)
 
 
 def run_tick(runtimes: list[ClusterRuntime], ledger: TaskLedger, tick: int, now_s: float) -> None:
@@ -91,8 +92,11 @@ def test_packets_among_neighbours_give_the_decisions_of_the_batched_scheduler(
     ledger = TaskLedger(config.nodes, scenario.workload, config.agents.max_hops)
     backend = SimulatedBackend(config.nodes)
     n_asks = n_handed = n_others = 0
+    had: list[set[int]] = [set() for _ in runtimes]
+    asked: list[list[int]] = [[] for _ in runtimes]
     for tick in range(400):
         now_s = tick * tick_s
+        ledger.begin_tick()
         for event in backend.events(now_s):
             ledger.note(event)
         ledger.release(now_s)
@@ -101,7 +105,9 @@ def test_packets_among_neighbours_give_the_decisions_of_the_batched_scheduler(
         whole.now = now_s
         for node in range(whole.n_nodes):
             tasks = ledger.queue(node, now_s)
-            batched.know_all(tasks)
+            batched.know_all(node, tasks, had[node])
+            had[node] = {task.number for task in tasks}
+            batched.learn(node, asked[node], ledger.taken_from[node])
             whole.see(node, np.float32(ledger.stock(node)).tolist(), ledger.running_s(node, now_s), tasks)
         whole.hearing.tell()  # type: ignore[attr-defined]
         coarse_knowledge(whole)
@@ -113,6 +119,7 @@ def test_packets_among_neighbours_give_the_decisions_of_the_batched_scheduler(
             assert runtime.decision is not None
             assert runtime.decision.asks == tuple(asks), (tick, node)
             assert runtime.decision.hand_overs == tuple(hand_overs), (tick, node)
+            asked[node] = asks
             n_asks, n_others = n_asks + len(asks), n_others + sum(each != node for each in asks)
             n_handed += sum(each.target != node for each in hand_overs)
 
@@ -149,3 +156,37 @@ def test_a_node_that_hears_nothing_keeps_working(config: LiveConfig, policy: Clu
     assert runtime.decision.choice in range(7)
     with pytest.raises(RuntimeError, match="before start_tick"):
         runtime.finish_round([])
+
+
+def told(runtime: ClusterRuntime, other: int) -> tuple[int, int, int]:
+    """Tasks that came, that were taken, and asks in vain, since long ago."""
+    agents = runtime._scheduler
+    counts = (agents._came, agents._taken, agents._refused)
+    came, taken, refused = (each.total(runtime.index, other, -1.0).tasks for each in counts)
+    return came, taken, refused
+
+
+def test_an_agent_learns_from_what_becomes_of_its_tasks_and_asks(config: LiveConfig, policy: ClusterPolicy) -> None:
+    runtime = ClusterRuntime(policy, config, 0)
+    one, other = config.nodes.neighbours[0][:2]
+    agents = runtime._scheduler
+    agents.learn(0, [one, 0, other, one], [other, one])
+    assert told(runtime, one) == (0, 1, 1)
+    assert told(runtime, other) == (0, 1, 0)
+    agents.learn(0, [0, other], [])
+    assert told(runtime, other) == (0, 1, 1)
+
+    ledger = TaskLedger(config.nodes, config.scenario.workload, 6)
+    ledger.release(100.0)
+    task = ledger.unplaced[one][0]
+    ledger.place(one, [HandOver(task, 0, 0.0)], 100.0)
+    for tick in (100, 101):  # it came once, however long it stays
+        runtime.start_tick(view(ledger, 0, tick, float(tick)))
+        assert told(runtime, one) == (1, 1, 1)
+    assert (task, one) in agents._been
+    ledger.unplaced[0].clear()
+    ledger.queues[0].clear()
+    runtime.start_tick(view(ledger, 0, 102, 102.0))
+    assert not runtime._world.cpu
+    assert not agents._log_share
+    assert not agents._been

@@ -52,7 +52,7 @@ class _Kept:
 
 def fresh(config: ClusterConfig) -> tuple[ClusterPolicy, State]:
     policy = ClusterPolicy(config.training.hidden, config.training.width, config.training.seed)
-    return policy, State(0, policy.vector.copy(), *np.zeros((2, len(policy.vector))))
+    return policy, State.beginning(policy)
 
 
 def test_a_generation_is_the_same_by_seed_and_moves_the_linear_part_first(pool: Executor) -> None:

@@ -42,9 +42,13 @@ def queues_message(tick: int, stamp: Time, ledger: TaskLedger, now_s: float) -> 
 
 
 def stock_message(tick: int, stamp: Time, ledger: TaskLedger, node: int, now_s: float) -> Stock:
-    """What is free on a node, and when that changes."""
+    """What is free on a node, when that changes, and what it was given of others' queues."""
     return Stock(
-        header=_header(stamp), tick=tick, amount=list(ledger.stock(node)), running=list(ledger.running_s(node, now_s))
+        header=_header(stamp),
+        tick=tick,
+        amount=list(ledger.stock(node)),
+        running=list(ledger.running_s(node, now_s)),
+        taken_from=list(ledger.taken_from[node]),
     )
 
 

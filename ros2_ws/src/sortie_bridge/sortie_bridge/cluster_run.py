@@ -62,6 +62,7 @@ class ClusterRun:
             What people should know of the workers, in words.
         """
         self._tick = tick
+        self.ledger.begin_tick()
         now_s = self.now_s = self._backend.now_s(tick * self._tick_s)
         told = []
         while self._to_kill and self._to_kill[0][1] <= now_s:
@@ -138,4 +139,5 @@ def _view(run: ClusterRun, node: int, tick: int) -> LocalView:
     nothing, nobody, still = np.zeros((n_nodes, 2)), np.zeros(n_nodes, bool), np.zeros(2)
     consumers = Consumers(nothing, nothing, nothing, ~nobody, nobody, nobody, np.zeros(2, bool), queues)
     stock = np.array(ledger.stock(node), np.float32)
-    return LocalView(tick, run.now_s, still, still, stock, consumers, ledger.running_s(node, run.now_s))
+    running_s, taken_from = ledger.running_s(node, run.now_s), ledger.taken_from[node]
+    return LocalView(tick, run.now_s, still, still, stock, consumers, running_s, taken_from)

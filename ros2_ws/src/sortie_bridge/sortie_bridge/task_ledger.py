@@ -46,6 +46,8 @@ class TaskLedger:
         alive: [N] the worker is there.
         attended: [N] the agent is there.
         hops: [n] how often each task was handed over.
+        been: [n] nodes that have handed each task on, in turn.
+        taken_from: [N] others' queues that each node was given tasks of between the last two ticks, in turn.
         cpu, memory, service_s: as of `sortie_cluster.cluster_world.ClusterWorld`, for `first_fit`.
         log: what has happened.
     """
@@ -62,6 +64,9 @@ class TaskLedger:
         self.free_cpu, self.free_memory = cluster.cpu.tolist(), cluster.memory.tolist()
         self.alive, self.attended = [True] * n_nodes, [True] * n_nodes
         self.hops = [0] * n_tasks
+        self.been: list[tuple[int, ...]] = [()] * n_tasks
+        self.taken_from: list[tuple[int, ...]] = [()] * n_nodes
+        self._taking: list[tuple[int, ...]] = [()] * n_nodes
         self.log = Schedule.empty(cluster, workload, max_hops)
         self._following = 0
         self._open = [len(each) for each in workload.parents] or [0] * n_tasks
@@ -77,6 +82,10 @@ class TaskLedger:
         return self.n_ended == len(self.workload)
 
     # What happens.
+
+    def begin_tick(self) -> None:
+        """Agents are told now what they were given since they were told last."""
+        self.taken_from, self._taking = self._taking, [()] * len(self._taking)
 
     def release(self, now_s: float) -> None:
         """Tasks arrive at their nodes, as far as they depend on none that has not ended."""
@@ -178,8 +187,7 @@ class TaskLedger:
             if task in placed and self._hears(node, target):
                 self.queues[node].remove((placed[task], task))
                 self.hops[task] = 1
-                self.log.hand_over(task, node, target, now_s, again=True)
-                self.unplaced[target].append(task)
+                self._move(task, node, target, now_s, again=True)
 
     def _hears(self, node: int, target: int) -> bool:
         """Whether a task can be handed over to another node."""
@@ -192,13 +200,17 @@ class TaskLedger:
         able = self.cpu[task] <= self.cluster.cpu[node] and self.memory[task] <= self.cluster.memory[node]
         if self._hears(node, target) and not (able and self.hops[task] >= self._max_hops):
             self.hops[task] += 1
-            self.log.hand_over(task, node, target, now_s)
-            self.unplaced[target].append(task)
+            self._move(task, node, target, now_s)
         elif target == node:
             insort(self.queues[node], (key, task))
         else:
             return
         self.unplaced[node].remove(task)
+
+    def _move(self, task: int, node: int, target: int, now_s: float, *, again: bool = False) -> None:
+        self.log.hand_over(task, node, target, now_s, again=again)
+        self.been[task] += (node,)
+        self.unplaced[target].append(task)
 
     def take(self, node: int, asks: Iterable[int], now_s: float) -> list[Start]:
         """Carry out what a claim takes: of each queue asked the first task that there is room for."""
@@ -213,6 +225,7 @@ class TaskLedger:
             _, task = self.queues[queue].pop(found[1])
             if queue != node:
                 self.log.take_over(task, queue, node, now_s)
+                self._taking[node] += (queue,)
             self.log.begin(task, node, now_s)
             predicted_s = float(self.workload.predicted_s[task]) / float(self.cluster.speed[node])
             self.running[node][task] = now_s + predicted_s
@@ -236,6 +249,7 @@ class TaskLedger:
             placed,
             key,
             self.hops[task],
+            self.been[task],
         )
 
     def running_s(self, node: int, now_s: float) -> tuple[float, ...]:

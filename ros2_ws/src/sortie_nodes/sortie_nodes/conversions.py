@@ -105,6 +105,7 @@ def local_view(odometry: Odometry, stock: Stock, consumers: ConsumerArray, confi
         stock=np.array(stock.amount, np.float32),
         consumers=consumers_from(consumers, config),
         running_s=tuple(stock.running),
+        taken_from=tuple(stock.taken_from),
     )
 
 
@@ -127,8 +128,9 @@ def consumers_from(message: ConsumerArray, config: Config) -> Consumers:
 
 def _task_from(message: Task) -> QueuedTask:
     demand = tuple(message.demand)
+    been = tuple(message.been)
     return QueuedTask(
-        message.number, demand, message.predicted, message.waited, message.placed, message.key, message.hops
+        message.number, demand, message.predicted, message.waited, message.placed, message.key, message.hops, been
     )
 
 
@@ -142,6 +144,7 @@ def task_message(task: QueuedTask) -> Task:
         placed=task.placed,
         key=task.key,
         hops=task.hops,
+        been=task.been,
     )
 
 
