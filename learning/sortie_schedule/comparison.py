@@ -20,22 +20,22 @@ from rich.table import Table
 from sortie_cluster.cluster_world import ClusterWorld
 from sortie_cluster.metrics import metrics
 from sortie_cluster.scenario import make_scenario, tasks_of
+from sortie_cluster.schedule_rows import node_rows, task_rows
 from sortie_cluster.trace_calibration import draw_calibration
 from sortie_cluster.validator import validate
 from sortie_core.config import content_hash
+from sortie_core.csv_rows import as_csv
 from sortie_core.files import write_atomically
 from sortie_policy.checkpoint import locate
 from sortie_schedule.gantt import draw_gantt
 from sortie_schedule.kept_runs import Row, Run, run_all
 from sortie_schedule.schedulers import checkpoint_of, scheduler
 from sortie_schedule.summary import Summary
-from sortie_train.results import as_csv
 from sortie_train.table import console_for_tables
 
 if TYPE_CHECKING:
     from sortie_cluster.config import ClusterConfig
     from sortie_cluster.schedule import Schedule
-    from sortie_cluster.workload import Workload
 
 COLUMNS = {
     "completion_mean_s": ("completion, s", 2),
@@ -203,64 +203,6 @@ def keep_details(config: ClusterConfig, name: str, folder: Path) -> None:
     if not path.exists():
         log, _ = simulate(config, name, train_seed, seed)
         write_atomically(path, draw_gantt(log, config.comparison.gantt_s, name))
-
-
-def task_rows(log: Schedule) -> list[Row]:
-    """What became of each task that arrived; times in s."""
-    workload = log.workload
-    moved = np.bincount([move.task for move in log.moves], minlength=len(workload)) if log.moves else None
-    return [
-        {
-            "task": task,
-            "name": _name(workload, task),
-            "job": int(workload.job[task]),
-            "cpu": float(workload.cpu[task]),
-            "memory": float(workload.memory[task]),
-            "work_s": float(workload.work_s[task]),
-            "predicted_s": round(float(workload.predicted_s[task]), 3),
-            "entry": int(workload.entry[task]),
-            "node": log.node[task] if log.node[task] >= 0 else None,
-            "ready_s": log.ready_s[task],
-            "begin_s": log.begin_s[task],
-            "end_s": log.end_s_of[task],
-            "hops": int(moved[task]) if moved is not None else 0,
-            "dropped": log.dropped[task],
-        }
-        for task in range(len(workload))
-        if not np.isnan(log.ready_s[task])
-    ]
-
-
-def _name(workload: Workload, task: int) -> str:
-    return str(workload.name[task]) if len(workload.name) else str(task)
-
-
-def node_rows(log: Schedule) -> list[Row]:
-    """What each node did over the whole run."""
-    cluster, node = log.cluster, np.array(log.node)
-    begin, end = np.array(log.begin_s), np.array(log.end_s_of)
-    until = np.where(np.isnan(end), log.end_s, end)
-    rows = []
-    for each in range(len(cluster)):
-        here = node == each
-        held = (until - begin)[here]
-        span = max(log.end_s, 1e-9)
-        rows.append(
-            {
-                "node": each,
-                "cpu": float(cluster.cpu[each]),
-                "memory": float(cluster.memory[each]),
-                "speed": float(cluster.speed[each]),
-                "neighbours": len(cluster.neighbours[each]),
-                "tasks": int(here.sum()),
-                "arrived": int((log.workload.entry == each).sum()),
-                "handed_over": sum(move.source == each and not move.pulled for move in log.moves),
-                "taken": sum(move.target == each and move.pulled for move in log.moves),
-                "utilisation_cpu": float((held * log.workload.cpu[here]).sum() / (span * cluster.cpu[each])),
-                "utilisation_memory": float((held * log.workload.memory[here]).sum() / (span * cluster.memory[each])),
-            }
-        )
-    return rows
 
 
 def _data_table(report: Any) -> Table:

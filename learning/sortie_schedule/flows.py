@@ -20,13 +20,13 @@ import sortie_cluster
 from sortie_cluster.flows import HOP_S, capacity, make_flows, world_of
 from sortie_cluster.validator import validate
 from sortie_core.config import content_hash
+from sortie_core.csv_rows import as_csv
 from sortie_core.files import write_atomically
 from sortie_schedule import q_learning
 from sortie_schedule.kept_runs import Row, Run, run_all
 from sortie_schedule.q_learning import flow_policy
 from sortie_schedule.summary import Summary
 from sortie_train.intervals import Bootstrap
-from sortie_train.results import as_csv
 from sortie_train.table import console_for_tables
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from sortie_cluster.bounds import closed_loop_bounds
 from sortie_cluster.config import ClusterConfig
 from sortie_cluster.flows_config import FlowsConfig
 from sortie_core.config import UserError
+from sortie_core.csv_rows import as_csv
 from sortie_core.files import write_atomically
 from sortie_schedule import comparison, flows
 from sortie_schedule.kept_runs import Row, run_all
 from sortie_schedule.summary import RELATIVE, Summary
-from sortie_train.results import as_csv
 from sortie_train.table import console_for_tables
 
 if TYPE_CHECKING:

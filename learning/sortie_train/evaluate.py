@@ -14,6 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from sortie_core.config import UserError
+from sortie_core.csv_rows import as_csv
 from sortie_core.files import write_atomically
 from sortie_train.flight_pool import fly_all
 from sortie_train.intervals import Bootstrap
@@ -21,7 +22,6 @@ from sortie_train.play import fly
 from sortie_train.plots import plot
 from sortie_train.policy_team import PolicyTeam
 from sortie_train.question_report import report
-from sortie_train.results import as_csv
 from sortie_train.table import Contest, as_markdown, console_for_tables, tables
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from sortie_core.csv_rows import as_csv
 from sortie_core.files import write_atomically
 from sortie_train.answers import Answer, value_label
 from sortie_train.question_plots import plot_answer
 from sortie_train.questions import OVER_TIME
-from sortie_train.results import as_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

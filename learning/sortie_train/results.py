@@ -7,13 +7,12 @@ goes on in a folder takes over what has its names, and flies the rest.
 from __future__ import annotations
 
 import ast
-import csv
 import hashlib
 import importlib
 import io
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -57,24 +56,6 @@ def recall(path: Path) -> Figures:
             return {name: arrays[name] for name in arrays.files}
     except Exception as error:  # NumPy and zipfile raise a dozen kinds for changed bytes
         raise UserError(f"{path} is damaged ({error}); delete it and resume") from None
-
-
-def as_csv(rows: Iterable[dict[str, Any]]) -> str:
-    """Rows as CSV with a column for every key of any; lists are intervals, and None and NaN are left empty."""
-    flat = [dict(_cells(row)) for row in rows]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, dict.fromkeys(key for row in flat for key in row), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    return text.getvalue()
-
-
-def _cells(row: dict[str, Any]) -> Iterable[tuple[str, Any]]:
-    for key, value in row.items():
-        if isinstance(value, list):
-            yield from zip((f"{key}_low", f"{key}_high"), value, strict=True)
-        else:
-            yield key, None if isinstance(value, float) and np.isnan(value) else value
 
 
 def content_key(flight: Flight) -> str:

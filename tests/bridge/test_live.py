@@ -56,7 +56,12 @@ def test_lockstep_schedules_all_tasks_and_does_so_again(live: Callable[..., Live
     assert measured["completed"] == summary["tasks"] == predicted["completed"]
     assert measured["completion_mean_s"] < 3 * predicted["completion_mean_s"]
     with (one.folder / "tasks.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == summary["tasks"]
+        tasks = list(csv.DictReader(file))
+    assert len(tasks) == summary["tasks"]
+    assert [float(task["end_s"]) for task in tasks] == summary["schedule"]["end_s"]
+    assert [int(task["node"]) for task in tasks] == summary["schedule"]["node"]
+    with (one.folder / "nodes.csv").open() as file:
+        assert sum(int(node["tasks"]) for node in csv.DictReader(file)) == summary["tasks"]
 
     two = live("two", *changes, "ros.agents_per_process=1", flags=flags)
     assert two.exit_code == 0, two.stderr

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from sortie_bridge.task_ledger import as_measured
 from sortie_cluster.metrics import metrics
+from sortie_cluster.schedule import Lost, Move, Schedule
 from sortie_cluster.validator import violations
 
 if TYPE_CHECKING:
     from sortie_bridge.task_ledger import TaskLedger
     from sortie_cluster.live_config import LiveConfig
-    from sortie_cluster.schedule import Schedule
 
 _DIGITS = 6
 
@@ -71,6 +71,27 @@ def table_of(log: Schedule) -> dict[str, list[Any]]:
         "lost": [[each.task, each.node, _plain(each.began_s), _plain(each.at_s)] for each in log.lost],
         "moves": [[*each[:3], _plain(each.at_s), each.pulled, each.again] for each in log.moves],
     }
+
+
+def schedule_of(table: dict[str, list[Any]], config: LiveConfig) -> Schedule:
+    """The log that `table_of` has made a table of; its end is that of the last task."""
+    cluster, workload, _ = config.scenario
+    ready_s, begin_s, end_s = (
+        [math.nan if each is None else each for each in table[name]] for name in ("ready_s", "begin_s", "end_s")
+    )
+    return Schedule(
+        cluster,
+        workload,
+        config.agents.max_hops,
+        ready_s,
+        begin_s,
+        end_s,
+        table["node"],
+        table["dropped"],
+        [Move(*each) for each in table["moves"]],
+        [Lost(*each) for each in table["lost"]],
+        max([0.0, *(each for each in table["end_s"] if each is not None)]),
+    )
 
 
 def _plain(value: Any) -> Any:

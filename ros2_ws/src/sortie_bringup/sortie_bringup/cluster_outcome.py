@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from typing import TYPE_CHECKING, Any
@@ -12,8 +10,11 @@ from rich import box
 from rich.table import Table
 
 from sortie_bridge.cluster_run import rehearse
+from sortie_bridge.outcome import schedule_of
 from sortie_cluster.cluster_world import ClusterWorld
 from sortie_cluster.metrics import metrics
+from sortie_cluster.schedule_rows import node_rows, task_rows
+from sortie_core.csv_rows import as_csv
 from sortie_core.files import write_atomically
 from sortie_policy.cluster_checkpoint import load_cluster_policy
 from sortie_policy.lgtc_scheduler import LGTCScheduler
@@ -121,38 +122,7 @@ def remarks(report: dict[str, Any]) -> list[str]:
 
 def write_tables(folder: Path, summary: dict[str, Any], report: dict[str, Any], config: LiveConfig) -> None:
     """Write `report.json`, `tasks.csv` (a line for each task) and `nodes.csv` (a line for each node)."""
-    cluster, workload, _ = config.scenario
-    log = summary["schedule"]
-    lost = [each[0] for each in log["lost"]]
-    moved = [each[0] for each in log["moves"]]
-    columns = zip(log["ready_s"], log["begin_s"], log["end_s"], log["node"], strict=True)
-    tasks = [
-        (
-            task, workload.name[task], int(workload.entry[task]), float(workload.cpu[task]),
-            float(workload.memory[task]), float(workload.work_s[task]), round(float(workload.predicted_s[task]), 3),
-            *row, moved.count(task),
-            lost.count(task),
-        )
-        for task, row in enumerate(columns)
-    ]  # fmt: skip
-    heads = ("task", "name", "entry", "cpu", "memory", "work_s", "predicted_s", "ready_s", "begin_s", "end_s", "node",
-             "moves", "reruns")  # fmt: skip
-    write_atomically(folder / "tasks.csv", _csv(heads, tasks))
-    nodes = [
-        (
-            node, float(cluster.cpu[node]), float(cluster.memory[node]), round(float(cluster.speed[node]), 4),
-            sum(end is not None and where == node for end, where in zip(log["end_s"], log["node"], strict=True)),
-            sum(each[1] == node for each in log["lost"]),
-        )
-        for node in range(len(cluster))
-    ]  # fmt: skip
-    write_atomically(folder / "nodes.csv", _csv(("node", "cpu", "memory", "speed", "completed", "lost"), nodes))
+    log = schedule_of(summary["schedule"], config)
+    write_atomically(folder / "tasks.csv", as_csv(task_rows(log)))
+    write_atomically(folder / "nodes.csv", as_csv(node_rows(log)))
     write_atomically(folder / "report.json", json.dumps(report, indent=2) + "\n")
-
-
-def _csv(heads: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(heads)
-    writer.writerows(rows)
-    return text.getvalue()
