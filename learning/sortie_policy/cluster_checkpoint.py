@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sortie_core.config import UserError
-from sortie_policy.checkpoint import load_metadata, load_weights, write_checkpoint
+from sortie_policy.checkpoint import MissingCheckpointError, load_metadata, load_weights, write_checkpoint
 from sortie_policy.cluster_policy import ClusterPolicy
 
 if TYPE_CHECKING:
@@ -37,7 +37,11 @@ def load_cluster_policy(path: str | Path) -> ClusterPolicy:
     Raises:
         UserError: the file is missing, damaged, or holds no policy of a cluster's node.
     """
-    metadata = load_metadata(path)
+    try:
+        metadata = load_metadata(path)
+    except MissingCheckpointError as error:
+        advice = "train one with `sortie train configs/cluster.yaml`, or set agents.checkpoint"
+        raise UserError(f"{error.what}; {advice}") from None
     if metadata.get("kind") != KIND:
         raise UserError(f"checkpoint {path} is of a drone, not of a cluster's node; train one on configs/cluster.yaml")
     policy = ClusterPolicy(metadata["hidden"], metadata["width"])

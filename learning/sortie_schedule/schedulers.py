@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sortie_cluster.rules import rule
+from sortie_core.config import UserError
 from sortie_core.own_classes import import_class
-from sortie_policy.checkpoint import locate
+from sortie_policy.checkpoint import MissingCheckpointError, locate
 from sortie_policy.cluster_checkpoint import load_cluster_policy
 from sortie_policy.lgtc_scheduler import LGTCScheduler
 from sortie_schedule.q_schedulers import load_q_scheduler
@@ -45,7 +46,11 @@ def scheduler(name: str, config: ClusterConfig, train_seed: int) -> Scheduler:
         return LGTCScheduler(load_cluster_policy(path), agents.hops, agents.tick_s, agents.claims)
     if path:
         learned = config.comparison.learned[name]
-        return load_q_scheduler(locate(path), learned.epoch, learned.max_hops)
+        try:
+            file = locate(path)
+        except MissingCheckpointError as error:
+            raise UserError(f"{error.what}; train it with `sortie sweep`, or set comparison.checkpoints") from None
+        return load_q_scheduler(file, learned.epoch, learned.max_hops)
     if ":" in name:
         own: Scheduler = import_class(name, "comparison.policies")(config)
         return own

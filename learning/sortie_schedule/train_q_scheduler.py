@@ -62,7 +62,7 @@ class QTraining(Section):
         reward: local, global or both.
         seed: of everything that is random.
         epochs: each plays episodes and makes updates.
-        evaluated_epochs: after which the network is evaluated on the validation window, and kept.
+        evaluated_epochs: after which the network is evaluated on the validation window and kept, beside the last.
         episodes_per_epoch: of the training window.
         episode_s: length of an episode of a closed loop, s.
         updates_per_epoch: gradient steps.
@@ -86,7 +86,7 @@ class QTraining(Section):
     reward: Literal["local", "global", "both"] = "both"
     seed: Seed = 0
     epochs: Count = 200
-    evaluated_epochs: Annotated[tuple[Count, ...], Field(min_length=1)] = (50, 125, 150, 175, 200)
+    evaluated_epochs: tuple[Count, ...] = ()
     episodes_per_epoch: Count = 2
     episode_s: Positive = 600.0
     updates_per_epoch: Count = 60
@@ -106,7 +106,7 @@ class QTraining(Section):
     def _fits_together(self) -> QTraining:
         if self.relay and (self.graph == "none" or self.observation == "local"):
             raise ValueError("relay: needs a graph and observation neighbours; set it to false")
-        if max(self.evaluated_epochs) > self.epochs:
+        if max(self.evaluated_epochs, default=0) > self.epochs:
             raise ValueError(f"evaluated_epochs: {max(self.evaluated_epochs)} is after epochs={self.epochs}; raise it")
         return self
 

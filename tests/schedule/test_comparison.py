@@ -80,7 +80,15 @@ def test_a_trace_of_the_users_own_is_read_and_reported(tmp_path: Path, capsys: p
         (["comparison.policies=[rec+stael]"], "no addition \\\\+stael"),
         (["comparison.policies=[fifo+steal]"], "one central queue"),
         (["comparison.policies=[no.module:Rule]"], "cannot be imported"),
-        (["agents.checkpoint=nowhere.ckpt", "comparison.policies=[lgtc]"], "nowhere.ckpt"),
+        (["agents.checkpoint=nowhere.ckpt", "comparison.policies=[lgtc]"], "nowhere.ckpt .* set agents.checkpoint"),
+        (
+            [
+                "comparison.learned={dqn: {training: dqn}}",
+                "comparison.policies=[dqn]",
+                "comparison.checkpoints=no.ckpt",
+            ],
+            "no.ckpt .* `sortie sweep`, or set comparison.checkpoints",
+        ),
         (["agents.checkpoint=configs/checkpoints/lgtc-1.ckpt", "comparison.policies=[lgtc]"], "of a drone"),
         (["comparison.reference=nobody"], "nobody"),
     ],

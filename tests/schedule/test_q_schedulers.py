@@ -269,7 +269,13 @@ def test_what_cannot_be_loaded_is_told_in_one_line(trained: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"relay": True, "graph": "none"}, {"relay": True, "observation": "local"}, {"epochs": 100}, {"hiden": 8}]
+    "wrong",
+    [
+        {"relay": True, "graph": "none"},
+        {"relay": True, "observation": "local"},
+        {"epochs": 100, "evaluated_epochs": (125,)},
+        {"hiden": 8},
+    ],
 )
 def test_options_that_do_not_fit_together_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
