@@ -28,29 +28,23 @@ from sortie_nodes.conversions import (
     tick_of,
     velocity_from,
 )
-from sortie_nodes.managed_node import ManagedNode
 from sortie_nodes.markers import team_markers
 from sortie_nodes.spinning import run
+from sortie_nodes.ticking_node import TickingNode
 from sortie_sim.mission_world import MissionWorld
 
 _ODOMETRY_READERS = 3
 """The drone's agent, the radio and the safety gate."""
 _STATUS_READERS = 2
 """The radio and the mission's manager."""
-_WATCH_PERIOD_S = 0.1
 _DIGITS = 6
 """Decimal places of the final figures, which are single precision."""
-_LATE = 0.5
-"""A tick is late that begins more than this share of a tick after its time."""
 
 
-class WorldNode(ManagedNode):
-    """Moves the team tick by tick and tells each drone what it perceives.
+class WorldNode(TickingNode):
+    """Moves the team tick by tick and tells each drone what it perceives; in lockstep it waits for all setpoints."""
 
-    In real time the wall clock paces the ticks, times ros.real_time_factor. In lockstep a tick ends once the setpoints
-    of all living drones for that tick are there; a drone whose setpoint is ros.command_timeout_s behind the first one
-    is lost, and the others go on without it.
-    """
+    ANSWER = "setpoint"
 
     def __init__(self, **options: Any) -> None:
         """Make the topics; the simulator is started on configuring.
@@ -58,10 +52,9 @@ class WorldNode(ManagedNode):
         Raises:
             UserError: the configuration cannot be read.
         """
-        super().__init__("world", **options)
-        n_agents, self._dt_s = self.config.team.n_agents, self.config.world.dt_s
+        super().__init__(**options)
+        n_agents = self.config.team.n_agents
         self._loaded: MissionWorld | None = None
-        self._running = False
         self._clock_publisher = self.speak(Clock, "/clock", qos.CLOCK)
         self._status = self.speak(WorldStatus, "team_status", qos.TEAM_STATUS, _STATUS_READERS)
         self._consumers = self.speak(ConsumerArray, "consumers", qos.TICK_STATE, n_agents + 1, by_drones=True)
@@ -73,21 +66,12 @@ class WorldNode(ManagedNode):
             self.hear(TwistStamped, f"drone_{k}/setpoint", partial(self._on_setpoint, k), qos.COMMAND, drone=k)
         self.follow_faults()
         self.create_service(StartWorld, "~/start", self._on_start)
-        period_s = _WATCH_PERIOD_S if self.config.ros.lockstep else self._dt_s / self.config.ros.real_time_factor
-        self._timer = self.wall_timer(period_s, self._watch if self.config.ros.lockstep else self._pace)
-        self._timer.cancel()
-        self._period_s = period_s
 
     # Lifecycle.
 
     def prepare(self) -> None:
         """Start the simulator."""
         self._loaded = MissionWorld(self.config)
-
-    def end(self) -> None:
-        """Stop the ticks."""
-        self._running = False
-        self._timer.cancel()
 
     def release(self) -> None:
         """Give the simulator back."""
@@ -103,49 +87,44 @@ class WorldNode(ManagedNode):
 
     def vital_signs(self) -> dict[str, object]:
         """How the ticks go."""
-        if not self._running:
+        if not self.running:
             return {}
-        wall_s = time.monotonic() - self._began_s
+        wall_s = time.monotonic() - self.began_s
         return {
-            "tick": self._tick,
-            "late_ticks": self._late_ticks,
-            "real_time_factor": round(self._tick * self._dt_s / max(wall_s, 1e-9), 3),
+            "tick": self.tick,
+            "late_ticks": self.late_ticks,
+            "real_time_factor": round(self.tick * self.dt_s / max(wall_s, 1e-9), 3),
         }
 
     # A mission.
 
     def _on_start(self, request: StartWorld.Request, response: StartWorld.Response) -> StartWorld.Response:
-        if not self.active or self._running:
-            response.message = "the world is not active" if not self.active else "a mission is under way"
+        if refusal := self.refusal("world"):
+            response.message = refusal
             return response
         try:
             self._world.reset(request.seed)
         except UserError as error:
             response.message = str(error)
             return response
-        self._seed, self._tick, self._late_ticks, self._running = request.seed, 0, 0, True
-        limit_s = request.time_limit or math.inf
-        self._last_tick = min(self.config.n_steps, math.ceil(min(limit_s, 1e9) / self._dt_s))
-        self._began_s = self._due_s = time.monotonic()
+        self.begin_mission(request)
         self._velocity = np.zeros((self.config.team.n_agents, 3))
         for drone in self.lost:
             self._world.fail_agent(drone)
-        self._timer.reset()
-        self._announce()
+        self.announce()
         response.success = True
         return response
 
-    def _announce(self) -> None:
+    def tell(self) -> None:
         """Publish a tick: first the time, then the team, then what each drone perceives."""
         self._setpoints: set[int] = set()
-        self._announced_s, self._first_setpoint_s = time.monotonic(), math.inf
         state = self._world.state
-        stamp, motion = stamp_of(self._tick, self._dt_s), self._world.motion
+        stamp, motion = stamp_of(self.tick, self.dt_s), self._world.motion
         self._clock_publisher.publish(Clock(clock=stamp))
-        status = status_message(self._tick, stamp, state, motion.position)
-        status.seed, status.late_ticks = self._seed, self._late_ticks
+        status = status_message(self.tick, stamp, state, motion.position)
+        status.seed, status.late_ticks = self.seed, self.late_ticks
         status.delivered_fraction = self._figures()["delivered_fraction"]
-        status.done = self._world.done or self._tick >= self._last_tick or not state.alive.any()
+        status.done = self._world.done or self.tick >= self.last_tick or not state.alive.any()
         if status.done:
             status.metrics = json.dumps(self._final_figures())
             self.end()
@@ -154,32 +133,32 @@ class WorldNode(ManagedNode):
             self._markers.publish(team_markers(stamp, state, motion.position, self.config))
         if status.done:
             return
-        self._consumers.publish(consumers_message(self._tick, stamp, state, self.config))
+        self._consumers.publish(consumers_message(self.tick, stamp, state, self.config))
         for k, (odometry, stock) in enumerate(zip(self._odometry, self._stock, strict=True)):
-            stock.publish(stock_message(self._tick, stamp, state.stock[0, k]))
+            stock.publish(stock_message(self.tick, stamp, state.stock[0, k]))
             name = f"drone_{k}/base_link"
             odometry.publish(odometry_message(name, stamp, motion.position[k], motion.velocity[k], motion.attitude[k]))
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
         """Fly one tick with the setpoints that are there."""
         alive = self._world.state.alive[0]
         state = self._world.step(self._velocity[:, : self.config.task.dimensions])
-        self._tick += 1
-        self._announce()
+        self.tick += 1
+        self.announce()
         for drone in np.flatnonzero(alive & ~state.alive[0]):
-            text = f"drone {drone} failed at {self._tick * self._dt_s:.1f} s, as its layout has it"
+            text = f"drone {drone} failed at {self.tick * self.dt_s:.1f} s, as its layout has it"
             self.report_fault(Fault.FAILED, int(drone), text)
 
     def _figures(self) -> dict[str, float]:
         return self._world.metrics.summary()
 
     def _final_figures(self) -> dict[str, float | None]:
-        wall_s, mission_s = time.monotonic() - self._began_s, self._tick * self._dt_s
+        wall_s, mission_s = time.monotonic() - self.began_s, self.tick * self.dt_s
         figures = {name: round(value, _DIGITS) for name, value in self._figures().items()} | {
             "mission_time_s": round(mission_s, 9),
             "wall_time_s": wall_s,
             "real_time_factor": mission_s / max(wall_s, 1e-9),
-            "late_ticks": self._late_ticks,
+            "late_ticks": self.late_ticks,
         }
         figures["collisions"] = int(figures["collisions"])
         del figures["elapsed_s"]  # is mission_time_s
@@ -189,47 +168,27 @@ class WorldNode(ManagedNode):
     # What ends a tick.
 
     def _on_setpoint(self, drone: int, message: TwistStamped) -> None:
-        if not self._running:
+        if not self.running:
             return
         self._velocity[drone] = velocity_from(message)
-        if self.config.ros.lockstep and tick_of(message.header.stamp, self._dt_s) == self._tick:
+        if self.config.ros.lockstep and tick_of(message.header.stamp, self.dt_s) == self.tick:
             self._setpoints.add(drone)
-            self._first_setpoint_s = min(self._first_setpoint_s, time.monotonic())
-            self._advance_if_complete()
+            self.answered()
 
     def on_lost(self, drone: int) -> None:
         """It hovers from now on, and nobody waits for it."""
-        if self._running:
+        if self.running:
             self._world.fail_agent(drone)
-            self._advance_if_complete()
+            self.advance_if_complete()
 
-    def _awaited(self) -> set[int]:
+    def awaited(self) -> set[int]:
+        """Drones that fly and whose setpoint is not there."""
         return set(np.flatnonzero(self._world.state.alive[0]).tolist()) - self._setpoints - self.lost
 
-    def _advance_if_complete(self) -> None:
-        if self.config.ros.lockstep and self._running and not self._awaited():
-            self._advance()
-
-    def _watch(self) -> None:
-        """Lockstep: nobody waits for a silent drone forever."""
-        now_s, patience_s = time.monotonic(), self.config.ros.command_timeout_s
-        policy = self.config.policy
-        # Every round may have cost the radio its patience with somebody before the first setpoint comes.
-        rounds = n_rounds(self._tick, policy)
-        behind = now_s > self._first_setpoint_s + patience_s
-        if behind or now_s > self._announced_s + (rounds + 1) * patience_s:
-            for drone in sorted(self._awaited()):
-                text = f"drone {drone} sent no setpoint for tick {self._tick} in {now_s - self._announced_s:.1f} s"
-                self.report_fault(Fault.SILENT, drone, text)
-
-    def _pace(self) -> None:
-        """Real time: the wall clock ends the tick; lateness is counted, and the mission's clock waits."""
-        now_s = time.monotonic()
-        self._due_s += self._period_s
-        if now_s > self._due_s + _LATE * self._period_s:
-            self._late_ticks += 1
-            self._due_s = now_s
-        self._advance()
+    @property
+    def n_rounds(self) -> int:
+        """Those of the policy's deliberation."""
+        return n_rounds(self.tick, self.config.policy)
 
 
 def main() -> int:
