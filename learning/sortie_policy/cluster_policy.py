@@ -32,12 +32,24 @@ PUSH_FEATURES = (
     "own", "age", "sent", "sent_work", "log_predicted", "log_share", "hops", "log_price", "release", "own_fits",
     "fits_age", "been", "load_age", "came", "taken", "refused",
 )  # fmt: skip
-"""Of a node that may take a task in; `lgtc_scheduler` says what they are."""
+"""Of a node that may take a task in.
+
+`fits`: it has room for the task, and nobody waits there; `fits_...`, `waits_...`: the second factor where it does, or
+does not; `log_load`: tasks there + 1 per core and speed; `log_backlog`: predicted work that waits there, s; `own`: is
+the node that decides; `age`: of its last report, log s; `sent`, `sent_work`: log of the tasks handed over there since,
+and of their work; `hops`: of the task so far; `release`: log s until a task there should end; `been`: whether the task
+has been there; `load_age`: product of the two; `came`, `taken`, `refused`: log of the tasks that have come from there
+since its last report, that were taken from there, and of the times it was asked in vain.
+"""
 PULL_FEATURES = (
     "log_key", "own", "distance", "log_waiting", "log_backlog", "log_speed", "own_log_speed", "age",
     "free_cpu", "head_share", "log_price", "key_age", "came", "taken", "refused",
 )  # fmt: skip
-"""Of a queue that a node with room may take from."""
+"""Of a queue that a node with room may take from.
+
+`log_key`: place of its first task (that fits, where that is known) in the order of queues; `head_share`: log of that
+task's dominant share, where it is known; `distance`: hops; the others as above.
+"""
 OWN_FEATURES = ("free_cpu", "free_memory", "log_waiting", "log_backlog", "log_speed", "idle", "log_price", "release")
 """Of a node by itself, in its reports."""
 

@@ -29,7 +29,7 @@ from sortie_core.files import write_atomically
 from sortie_policy.checkpoint import locate
 from sortie_schedule.gantt import draw_gantt
 from sortie_schedule.kept_runs import Row, Run, run_all
-from sortie_schedule.schedulers import checkpoint_of, scheduler
+from sortie_schedule.schedulers import checkpoint_of, scheduler, train_seeds
 from sortie_schedule.summary import Summary
 from sortie_train.table import console_for_tables
 
@@ -111,14 +111,9 @@ def with_reference(config: ClusterConfig) -> list[str]:
     compared = config.comparison
     names = list(dict.fromkeys([*compared.policies, compared.reference]))
     for name in names:
-        for train_seed in _train_seeds(config, name):
+        for train_seed in train_seeds(name, config):
             scheduler(name, config, train_seed)
     return names
-
-
-def _train_seeds(config: ClusterConfig, name: str) -> list[int]:
-    """Of a learned policy; [0] for what is not learned."""
-    return config.comparison.train_seeds if checkpoint_of(name, config, 0) else [0]
 
 
 def plan(config: ClusterConfig, folder: Path, names: list[str], *, details: bool = True) -> list[Run]:
@@ -127,7 +122,7 @@ def plan(config: ClusterConfig, folder: Path, names: list[str], *, details: bool
     runs = []
     for seed in range(compared.first_seed, compared.first_seed + compared.seeds):
         for name in names:
-            for train_seed in _train_seeds(config, name):
+            for train_seed in train_seeds(name, config):
                 stem = _stem(name, train_seed, seed)
                 path = folder / "runs" / f"{stem}-{_key(config, name, train_seed)}.json"
                 arguments = (config, name, train_seed, seed, folder if details else None)
@@ -198,7 +193,7 @@ def play(config: ClusterConfig, name: str, train_seed: int, seed: int, folder: P
 
 def keep_details(config: ClusterConfig, name: str, folder: Path) -> None:
     """The Gantt chart of a policy's first run, where there is none yet."""
-    train_seed, seed = _train_seeds(config, name)[0], config.comparison.first_seed
+    train_seed, seed = train_seeds(name, config)[0], config.comparison.first_seed
     path = folder / "gantt" / f"{_stem(name, train_seed, seed)}.png"
     if not path.exists():
         log, _ = simulate(config, name, train_seed, seed)

@@ -21,11 +21,19 @@ LGTC = "lgtc"
 
 def checkpoint_of(name: str, config: ClusterConfig, train_seed: int) -> str:
     """The checkpoint of a learned policy; empty for what is not learned."""
+    return _checkpoints(name, config).replace("{seed}", str(train_seed))
+
+
+def train_seeds(name: str, config: ClusterConfig) -> list[int]:
+    """Which trainings of a policy are compared; [0] for what is not learned, or of which one file is named."""
+    return config.comparison.train_seeds if "{seed}" in _checkpoints(name, config) else [0]
+
+
+def _checkpoints(name: str, config: ClusterConfig) -> str:
     compared = config.comparison
-    path = config.agents.checkpoint if name == LGTC else ""
     if name in compared.learned:
-        path = compared.checkpoints.replace("{training}", compared.learned[name].training)
-    return path.replace("{seed}", str(train_seed))
+        return compared.checkpoints.replace("{training}", compared.learned[name].training)
+    return config.agents.checkpoint if name == LGTC else ""
 
 
 def scheduler(name: str, config: ClusterConfig, train_seed: int) -> Scheduler:
