@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import sys
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,8 @@ def compare(config: ClusterConfig, folder: Path, jobs: int = 1, json_only: bool 
         keep_details(config, name, folder)
     write_atomically(folder / "rows.json", json.dumps(rows, indent=1) + "\n")
     write_atomically(folder / "rows.csv", as_csv(rows))
+    if too_large := make_scenario(config, config.comparison.first_seed).too_large:
+        print(f"sortie: {too_large}", file=sys.stderr)
     summary = summarise(config, rows)
     write_atomically(folder / "table.md", summary.markdown())
     draw_calibration(tasks.table, folder / "trace.png")

@@ -260,6 +260,7 @@ class _Reading:
             memory=memory.copy(),
             instances=instances.astype(np.int64),
             parents=parents_of(len(row), *self._dependencies(row, code, job)),
+            row=row,
         )
 
     def _dependencies(

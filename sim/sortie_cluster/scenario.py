@@ -50,12 +50,12 @@ class Scenario(NamedTuple):
     Attributes:
         cluster: the nodes.
         workload: the tasks.
-        too_large: tasks of the window that no node could ever run, and that are left out.
+        too_large: tasks of the window that no node could ever run, and that are left out, in words; empty for none.
     """
 
     cluster: Cluster
     workload: Workload
-    too_large: int
+    too_large: str
 
 
 @lru_cache(maxsize=4)
@@ -122,8 +122,8 @@ def make_scenario(config: ClusterConfig, seed: int) -> Scenario:
     return Scenario(cluster, workload, too_large)
 
 
-def _that_fit(config: ClusterConfig, tasks: Tasks, cluster: Cluster) -> tuple[Tasks, int]:
-    """The tasks that some node can run, and how many are left out.
+def _that_fit(config: ClusterConfig, tasks: Tasks, cluster: Cluster) -> tuple[Tasks, str]:
+    """The tasks that some node can run, and what is left out, in words.
 
     Raises:
         UserError: no node can run any.
@@ -135,8 +135,14 @@ def _that_fit(config: ClusterConfig, tasks: Tasks, cluster: Cluster) -> tuple[Ta
         able |= (cpu <= most_cpu + ROOM) & (memory <= most_memory + ROOM)
     if not able.any():
         raise UserError("cluster.cores, cluster.memory: no node can run any task of the trace; raise them")
-    kept = tasks._replace(table=tasks.table.select(able), predicted_s=tasks.predicted_s[able])
-    return (tasks, 0) if able.all() else (kept, int((~able).sum()))
+    if able.all():
+        return tasks, ""
+    first = tasks.table.name(int(able.argmin()))
+    told = (
+        f"{(~able).sum()} of {len(able)} tasks are larger than any node and left out, {first} first; raise "
+        "cluster.cores or cluster.memory to keep them"
+    )
+    return tasks._replace(table=tasks.table.select(able), predicted_s=tasks.predicted_s[able]), told
 
 
 def _demands(config: ClusterConfig, table: TraceTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -118,6 +118,7 @@ def generate_trace(n_jobs: int, seed: int, jobs_per_s: float | None = None) -> T
         memory=memory[order],
         instances=instances[order].astype(np.int64),
         parents=parents_of(len(order), place_of[parents], place_of[children]),
+        row=np.zeros(len(order), np.int64),
     )
 
 

@@ -32,6 +32,7 @@ class TraceTable:
         memory: [n] percent of a trace machine's memory per instance.
         instances: [n] number of instances.
         parents: for each task the tasks of its job, as indices into the table, that must end before it may start.
+        row: [n] where it stands in its file, whose first row is 1; 0 for what was generated.
     """
 
     job: NDArray[np.int64]
@@ -43,6 +44,7 @@ class TraceTable:
     memory: NDArray[np.float64]
     instances: NDArray[np.int64]
     parents: tuple[tuple[int, ...], ...]
+    row: NDArray[np.int64]
 
     def __len__(self) -> int:
         """Number of tasks, n."""
@@ -76,7 +78,13 @@ class TraceTable:
             parents=tuple(
                 tuple(new[parent] for parent in self.parents[task] if new[parent] >= 0) for task in kept.tolist()
             ),
+            row=self.row[kept],
         )
+
+    def name(self, task: int) -> str:
+        """What people find a task by."""
+        name = f"{self.job_name[task]}/{self.task_name[task]}"
+        return f"row {self.row[task]} ({name})" if self.row[task] else name
 
     def window(self, name: str) -> TraceTable:
         """Whole jobs, by the time of their first registration: the first 60 % train, then 20 % validation, 20 % test.

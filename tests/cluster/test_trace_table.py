@@ -21,6 +21,7 @@ def table(jobs: list[int], registered_s: list[float], parents: tuple[tuple[int, 
         memory=np.full(n, 0.3),
         instances=np.ones(n, np.int64),
         parents=parents or ((),) * n,
+        row=np.arange(n) + 1,
     )
 
 
@@ -30,6 +31,7 @@ def test_a_selection_keeps_the_parents_that_it_holds_and_renumbers_them() -> Non
     assert part.parents == ((), (0,), (1,))
     assert part.task_name.tolist() == ["M0", "M2", "M3"]
     assert part.duration_s.tolist() == [1.0, 3.0, 4.0]
+    assert part.name(2) == "row 4 (j_0/M3)"
     assert len(whole.select(np.zeros(4, bool))) == 0
 
 

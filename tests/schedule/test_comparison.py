@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -128,7 +129,12 @@ def test_keys_that_make_no_sense_are_named(override: str, words: str) -> None:
         configuration(*override.split(" ") if "[" not in override else [override])
 
 
-def test_tasks_larger_than_any_node_are_left_out_and_counted() -> None:
+def test_tasks_larger_than_any_node_are_left_out_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, workload, too_large = make_scenario(configuration("cluster.cores=[0.5]"), 0)
-    assert too_large > 0
+    assert re.match(r"\d+ of \d+ tasks are larger than any node and left out, j_\d+/\w+ first; raise ", too_large)
     assert workload.cpu.max() == 0.5
+    rows = [f"M{k},1,j_{k // 4},1,Terminated,{1000 + k},{1010 + k},{9900 if k == 30 else 100},0.3" for k in range(200)]
+    (tmp_path / "batch_task.csv").write_text("\n".join(rows) + "\n")
+    path = f"trace.path={tmp_path / 'batch_task.csv'}"
+    compare(configuration(path, "trace.window=all", "arrivals.n_tasks=50"), tmp_path / "out")
+    assert "1 of 200 tasks are larger than any node and left out, row 31 (j_7/M30) first" in capsys.readouterr().err

@@ -67,8 +67,8 @@ def compared(summary: dict[str, Any], config: LiveConfig) -> dict[str, Any]:
 
     Returns:
         rows: policy, run, seed and figures, where run is the backend, "rehearsed" (the graph in lockstep, simulated),
-        or "predicted" (the cluster world); gap_percent: by how much the first exceeds each of the others; and of the
-        run violations, faults, and the agents' ticks.
+        or "predicted" (the cluster world); gap_percent: by how much the first exceeds each of the others; too_large:
+        tasks that were left out, in words; and of the run violations, faults, and the agents' ticks.
     """
     rehearsed = metrics(rehearse(config), config.arrivals.warm_up)
     runs = ((config.live.backend, summary), ("rehearsed", rehearsed), ("predicted", prediction(config)))
@@ -79,7 +79,8 @@ def compared(summary: dict[str, Any], config: LiveConfig) -> dict[str, Any]:
     told = ("success", "violations", "faults", "late_ticks", "wall_time_s", "agent_tick_ms", "agent_ticks_abandoned",
             "messages_sent", "messages_delivered", "bytes_sent", "contraction_rate")  # fmt: skip
     gap = {row["run"]: {key: _gap(rows[0][key], row[key]) for key in _GAP} for row in rows[1:]}
-    return {"rows": rows, "gap_percent": gap} | {key: summary.get(key) for key in told}
+    found = {"rows": rows, "gap_percent": gap, "too_large": config.scenario.too_large}
+    return found | {key: summary.get(key) for key in told}
 
 
 def _gap(measured: float | None, expected: float | None) -> float | None:
@@ -117,6 +118,7 @@ def remarks(report: dict[str, Any]) -> list[str]:
         f"{report['messages_sent']} packets, {report['bytes_sent']} bytes",
         f"schedule: {report['violations'][0] if report['violations'] else 'feasible'}",
     ]
+    lines += [report["too_large"]] if report["too_large"] else []
     return lines + [f"fault at {fault['time_s']:.1f} s: {fault['text']}" for fault in report["faults"]]
 
 
