@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sortie_cluster.reports import Knowledge, Reports
+from sortie_cluster.scheduler import CAME, REFUSED, TAKEN
 from sortie_cluster.workload import Workload
 from sortie_core.packets import Decision, HandOver, Packet
 from sortie_policy.cluster_checkpoint import load_cluster_policy
@@ -175,19 +176,19 @@ class NodeScheduler(LGTCScheduler):
             self.know(task.number, cpu, memory, task.predicted_s)
             self._been.update((task.number, each) for each in task.been)
             if task.been and not task.placed and task.number not in before:
-                self._came.count(node, task.been[-1])
+                self._dealings.add(node, task.been[-1], CAME)
 
     def learn(self, node: int, asks: Iterable[int], taken_from: Sequence[int]) -> None:
         """Learn what became of the last asks of a node: those it got nothing for, before others, were in vain."""
         others = iter([each for each in asks if each != node])
         for queue in taken_from:
-            self._taken.count(node, queue)
+            self._dealings.add(node, queue, TAKEN)
             for each in others:
                 if each == queue:
                     break
-                self._refused.count(node, each)
+                self._dealings.add(node, each, REFUSED)
         for each in others if not taken_from else ():
-            self._refused.count(node, each)
+            self._dealings.add(node, each, REFUSED)
 
     def forget(self, tasks: Iterable[int]) -> None:
         """These are elsewhere, or have ended."""

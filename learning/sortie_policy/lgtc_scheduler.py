@@ -8,16 +8,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sortie_cluster.scheduler import ROOM, Scheduler, Sent, SentSince, first_fit
+from sortie_cluster.scheduler import (
+    CAME,
+    NO_DEALINGS,
+    REFUSED,
+    ROOM,
+    TAKEN,
+    DealingsSince,
+    Scheduler,
+    first_fit,
+)
 from sortie_policy.cluster_policy import OWN_FEATURES, ClusterPolicy, Heard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sortie_cluster.cluster_world import ClusterWorld
+    from sortie_cluster.reports import Knowledge
 
 _TIME_SCALE_S = 10.0
-_NOTHING = Sent()
 
 
 class Said(NamedTuple):
@@ -29,6 +38,18 @@ class Said(NamedTuple):
     price: list[float]
     head: list[float]
     release: list[float]
+
+
+class Seen(NamedTuple):
+    """What a report says of a node, whoever hears it and whatever it is asked for; units as in `PUSH_FEATURES`."""
+
+    known: Knowledge
+    log_load: float
+    log_backlog: float
+    cpu_share: float
+    memory_share: float
+    price: float
+    release: float
 
 
 class LGTCScheduler(Scheduler):
@@ -75,9 +96,9 @@ class LGTCScheduler(Scheduler):
         self._linked = np.array(cluster.linked)
         self.price = [0.0] * n_nodes
         self._ticked_s, self._due_s = 0.0, self._tick_s
-        self._sent = SentSince(world)
+        self._dealings = DealingsSince(world)
         self._been: set[tuple[int, int]] = set()
-        self._came, self._taken, self._refused = SentSince(world), SentSince(world), SentSince(world)
+        self._seen: list[Seen | None] = [None] * n_nodes
         power, ageing = self.policy.parts["key"]
         self._power, self._ageing = float(power), float(ageing) / 100.0
         self._push_noise = abs(float(self.policy.parts["push_noise"][0]))
@@ -204,68 +225,83 @@ class LGTCScheduler(Scheduler):
         size, share, hops = 0.25 * self._log_predicted[task], self._log_share[task], world.hops[task] / 6.0
         been, rows = self._been, []
         for j in near:
-            own, known, rate, log_speed = j == node, world.heard(node, j), self._rate[j], self._log_speed[j]
-            age = since = 0.0
-            sent = came = _NOTHING
-            if self.late and not own:
-                since = known.at_s
-                age = log1p((world.now - since) / _TIME_SCALE_S)
-                said = known.said or self._silent
-                price, release = said.price[j], said.release[j]
-                sent, came = self._sent.total(node, j, since), self._came.total(node, j, since)
-            else:
+            own, known, log_speed = j == node, world.heard(node, j), self._log_speed[j]
+            free_cpu, free_memory, waiting = known.free_cpu[j], known.free_memory[j], known.n_waiting[j]
+            if not self.late or own:
+                rate, age, dealings = self._rate[j], 0.0, NO_DEALINGS
+                log_load = log((waiting + known.n_running[j] + 1) / rate)
+                log_backlog = log1p(known.backlog_s[j] / rate / _TIME_SCALE_S)
+                cpu_share, memory_share = free_cpu / self._cores[j], free_memory / self._all_memory[j]
                 price, release = self.price[j], self._release_s(j)
-            free_cpu, free_memory = known.free_cpu[j] - sent.cpu, known.free_memory[j] - sent.memory
-            waiting = known.n_waiting[j]
+            else:
+                _, log_load, log_backlog, cpu_share, memory_share, price, release = self._seen_of(known, j)
+                age = log1p((world.now - known.at_s) / _TIME_SCALE_S)
+                dealings = self._dealings.total(node, j, known.at_s)
+            sent_work = 0.0
+            if dealings.sent:
+                rate = self._rate[j]
+                free_cpu, free_memory = free_cpu - dealings.cpu, free_memory - dealings.memory
+                log_load = log((waiting + known.n_running[j] + dealings.sent + 1) / rate)
+                log_backlog = log1p((known.backlog_s[j] + dealings.work_s) / rate / _TIME_SCALE_S)
+                cpu_share, memory_share = free_cpu / self._cores[j], free_memory / self._all_memory[j]
+                sent_work = log1p(dealings.work_s / rate / _TIME_SCALE_S)
             fits = not waiting and free_cpu >= task_cpu and free_memory >= task_memory
-            log_load = log((waiting + known.n_running[j] + sent.tasks + 1) / rate)
             rows.append(
                 (
-                    float(fits),
+                    1.0 if fits else 0.0,
                     log_speed if fits else 0.0,
                     0.0 if fits else log_load,
                     log_speed,
                     log_load,
-                    log1p((known.backlog_s[j] + sent.work_s) / rate / _TIME_SCALE_S),
-                    free_cpu / self._cores[j],
-                    free_memory / self._all_memory[j],
-                    float(own),
+                    log_backlog,
+                    cpu_share,
+                    memory_share,
+                    1.0 if own else 0.0,
                     age,
-                    log1p(sent.tasks),
-                    log1p(sent.work_s / rate / _TIME_SCALE_S),
+                    log1p(dealings.sent),
+                    sent_work,
                     size,
                     share,
                     hops,
                     price,
                     release,
-                    float(own and fits),
+                    1.0 if own and fits else 0.0,
                     age if fits else 0.0,
-                    float((task, j) in been),
+                    1.0 if (task, j) in been else 0.0,
                     age * log_load,
-                    log1p(came.tasks),
-                    *self._asked_of(node, j, since),
+                    log1p(dealings.came),
+                    log1p(dealings.taken),
+                    log1p(dealings.refused),
                 )
             )
         return np.array(rows)
 
-    def _asked_of(self, node: int, j: int, since_s: float) -> tuple[float, float]:
-        """log(1 + tasks taken from a queue), and log(1 + times asked in vain), since the last report from there."""
-        if not self.late or j == node:
-            return 0.0, 0.0
-        taken, refused = self._taken.total(node, j, since_s), self._refused.total(node, j, since_s)
-        return log1p(taken.tasks), log1p(refused.tasks)
+    def _seen_of(self, known: Knowledge, j: int) -> Seen:
+        seen = self._seen[j]
+        if seen is None or seen.known is not known:
+            rate, said = self._rate[j], known.said or self._silent
+            seen = self._seen[j] = Seen(
+                known,
+                log((known.n_waiting[j] + known.n_running[j] + 1) / rate),
+                log1p(known.backlog_s[j] / rate / _TIME_SCALE_S),
+                known.free_cpu[j] / self._cores[j],
+                known.free_memory[j] / self._all_memory[j],
+                said.price[j],
+                said.release[j],
+            )
+        return seen
 
     def handed(self, task: int, node: int, target: int) -> None:
         """Both nodes remember it until they hear from each other."""
         self.hand(task, node, target)
         if self.late:
-            self._came.count(target, node)
+            self._dealings.add(target, node, CAME)
 
     def hand(self, task: int, node: int, target: int) -> None:
         """The node remembers what it hands over; the task carries along where it has been."""
         self._been.add((task, node))
         if self.late:
-            self._sent.add(task, node, target)
+            self._dealings.send(task, node, target)
 
     def finished(self, task: int, node: int) -> None:
         """Forget where it has been."""
@@ -328,7 +364,7 @@ class LGTCScheduler(Scheduler):
     def _ask(self, queue: int, node: int) -> tuple[int, int] | None:
         """What a node may take from another's queue of which it knows by reports alone."""
         found = first_fit(self.world, queue, node)
-        (self._taken if found else self._refused).count(node, queue)
+        self._dealings.add(node, queue, TAKEN if found else REFUSED)
         return found
 
     def _attend(self, node: int, choices: list[Any], scores: np.ndarray) -> None:
@@ -342,15 +378,11 @@ class LGTCScheduler(Scheduler):
         world = self.world
         own = j == node
         known = world.heard(node, j)
-        age = since = 0.0
-        came = _NOTHING
+        age, price, dealings = 0.0, self.price[j], NO_DEALINGS
         if self.late and not own:
-            since = known.at_s
-            age = log1p((world.now - since) / _TIME_SCALE_S)
+            age = log1p((world.now - known.at_s) / _TIME_SCALE_S)
             price = (known.said or self._silent).price[j]
-            came = self._came.total(node, j, since)
-        else:
-            price = self.price[j]
+            dealings = self._dealings.total(node, j, known.at_s)
         size = 8.0 if key == inf else key - self._ageing * world.now
         task = world.queues[j][found[1]][1] if found else -1
         return (
@@ -366,8 +398,9 @@ class LGTCScheduler(Scheduler):
             self._log_share[task] if task >= 0 else 0.0,
             price,
             age * size,
-            log1p(came.tasks),
-            *self._asked_of(node, j, since),
+            log1p(dealings.came),
+            log1p(dealings.taken),
+            log1p(dealings.refused),
         )
 
     def _gumbel(self, size: int) -> np.ndarray:

@@ -48,6 +48,7 @@ class ClusterWorld:
         hops: [n] how often each task has been handed over before it was kept.
         neighbours: [N] tuples.
         live: what there is to know of every node at this moment (its `at_s` is not kept up).
+        running: [N] when each task on a node, or on its way there, should end by prediction, s.
         hearing: the reports, where nodes do not know at any time what is true.
         n_events: arrivals, hops, starts, ends, failures and reports so far.
         decision_s: wall-clock time that the scheduler took per arrival, where `timed`.
@@ -294,7 +295,7 @@ class ClusterWorld:
             self.log.take_over(task, queue, node, self.now)
             if self.cluster.hop_s:
                 way_s = float(self.cluster.distance[queue, node]) * self.cluster.hop_s
-                self.running[node][task] = math.inf
+                self.running[node][task] = self.now + way_s + self.predicted_s[task] / self.speed[node]
                 self._push(self.now + way_s, _START, task, self._tagged(task, node))
                 return
         self._begin_work(task, self._tagged(task, node))

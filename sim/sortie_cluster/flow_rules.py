@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sortie_cluster.flows import HOP_S, FlowScheduler
-from sortie_cluster.scheduler import Scheduler, SentSince
+from sortie_cluster.scheduler import DealingsSince, Scheduler
 from sortie_core.config import UserError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class PricePush(FlowScheduler):
         """Nobody has heard anything."""
         super().begin(world)
         self._factor = (world.cluster.service_s**_POWER).tolist()
-        self._sent = SentSince(world)
+        self._dealings = DealingsSince(world)
         self._came_from = [-1] * len(world.workload)
         self._silent = Told(0.0, [inf] * self.n_kinds, [0.0] * self.n_kinds)
         self._told = [self._silent] * world.n_nodes
@@ -132,7 +132,7 @@ class PricePush(FlowScheduler):
         if self.late:
             # what was sent less than a hop before a broadcast had not arrived by then
             since_s = self.world.heard(node, other).at_s - self.world.cluster.hop_s
-            load_s = told.load_s + self._sent.total(node, other, since_s).work_s
+            load_s = told.load_s + self._dealings.total(node, other, since_s).work_s
         else:
             load_s = self.load_s(other)
         return min(self._factor[other][kind] * (load_s + _HEAD_START_S), told.passing_on[kind])
@@ -155,7 +155,7 @@ class PricePush(FlowScheduler):
         """Remember it, and count it until the other one's next broadcast."""
         self._came_from[task] = node
         if self.late and self._factor[target][self.world.kind[task]] < inf:
-            self._sent.add(task, node, target)
+            self._dealings.send(task, node, target)
 
 
 class Pull(Scheduler):
@@ -177,7 +177,7 @@ class Pull(Scheduler):
         service_s = world.cluster.service_s
         n_nodes, self._n_kinds = service_s.shape
         self._pools = [[0] * self._n_kinds for _ in range(n_nodes)]
-        self._sent = SentSince(world)
+        self._dealings = DealingsSince(world)
         self._able = np.isfinite(service_s).tolist()
         self._worth = (1.0 / service_s**2).tolist()
         self._worth_away = (1.0 / (service_s + world.cluster.hop_s) ** 2).tolist()
@@ -210,13 +210,13 @@ class Pull(Scheduler):
             return self._pools[other][kind]
         known = self.world.heard(node, other)
         since_s = known.at_s - self.world.cluster.hop_s
-        n_sent, *_ = self._sent.total(node, other * self._n_kinds + kind, since_s)
+        n_sent = self._dealings.total(node, other * self._n_kinds + kind, since_s).sent
         return n_sent + (known.said[other][kind] if known.said else 0)
 
     def handed(self, task: int, node: int, target: int) -> None:
         """Count it until the other one's next report."""
         if self.late:
-            self._sent.add(task, node, target * self._n_kinds + self.world.kind[task])
+            self._dealings.send(task, node, target * self._n_kinds + self.world.kind[task])
 
     def awake(self, task: int, queue: int) -> Iterable[int]:
         """Idle servers that can serve the task: the agent's own, and those of neighbours that know of it at once."""

@@ -69,7 +69,7 @@ class Hearing:
         self.told = {0: Knowledge(0.0, [0] * (n_nodes + 1), [0.0] * (n_nodes + 1), [0] * n_nodes, *free)}
         self._last = self._landed = 0
         self._numbers = np.zeros((n_nodes, n_nodes), int)
-        self._index()
+        self._all_hear(0)
 
     def tell(self) -> None:
         """Everybody reports now; what was reported a delay ago arrives."""
@@ -93,14 +93,18 @@ class Hearing:
         if self._reports.loss:
             kept = self._random.random(self._numbers.shape) >= self._reports.loss
             self._numbers[kept] = number
+            self._index()
         else:
-            self._numbers[:] = number
-        self._index()
+            self._all_hear(number)
         for old in [old for old in self.told if old < self.distinct[0]]:
             del self.told[old]
 
+    def _all_hear(self, number: int) -> None:
+        n_nodes = len(self._numbers)
+        self.latest: list[list[int]] = [[number] * n_nodes] * n_nodes
+        self.distinct, self.which = [number], np.zeros((n_nodes, n_nodes), int)
+
     def _index(self) -> None:
-        self.latest: list[list[int]] = self._numbers.tolist()
+        self.latest = self._numbers.tolist()
         distinct, which = np.unique(self._numbers, return_inverse=True)
-        self.distinct: list[int] = distinct.tolist()
-        self.which = which.reshape(self._numbers.shape)
+        self.distinct, self.which = distinct.tolist(), which.reshape(self._numbers.shape)

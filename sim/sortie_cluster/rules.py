@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sortie_cluster.recipes import AGAIN_S, Recipe, recipe
-from sortie_cluster.scheduler import ROOM, Scheduler, SentSince, first_fit
+from sortie_cluster.scheduler import ROOM, DealingsSince, Scheduler, first_fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,7 +46,7 @@ class Rule(Scheduler):
         # tasks are placed as far as the scope reaches, but taken from neighbours only
         self._others = world.neighbours
         self._wakes = [(node, *sorted(others, key=rank.__getitem__)) for node, others in enumerate(self._others)]
-        self._sent = SentSince(world)
+        self._dealings = DealingsSince(world)
         share = dominant_share(world)
         self._weight = (share**WEIGHT_POWER).tolist()
         self._total_cpu, self._total_memory = float(cluster.cpu.sum()), float(cluster.memory.sum())
@@ -95,7 +95,7 @@ class Rule(Scheduler):
         known = self.world.heard(node, other)
         load = known.n_waiting[other] + known.n_running[other]
         if self.late and self.recipe.counts and other != node:
-            load += self._sent.total(node, other, known.at_s).tasks
+            load += self._dealings.total(node, other, known.at_s).sent
         return load
 
     def _place_jsq(self, task: int, node: int) -> int:
@@ -112,7 +112,7 @@ class Rule(Scheduler):
             known = world.heard(node, other)
             work_s = known.backlog_s[other]
             if self.late and self.recipe.counts and other != node:
-                work_s += self._sent.total(node, other, known.at_s).work_s
+                work_s += self._dealings.total(node, other, known.at_s).work_s
             running = 0.0 if known.free_cpu[other] + ROOM >= world.cpu[task] else self._mean_s
             return (work_s + running) / self._rate[other] + world.predicted_s[task] / world.speed[other]
 
@@ -148,7 +148,7 @@ class Rule(Scheduler):
             known = world.heard(node, other)
             count, sent_cpu, sent_memory = 0, 0.0, 0.0
             if counting and other != node:
-                count, sent_cpu, sent_memory, _ = self._sent.total(node, other, known.at_s)
+                count, sent_cpu, sent_memory, *_ = self._dealings.total(node, other, known.at_s)
             free = known.free_cpu[other] - sent_cpu >= cpu and known.free_memory[other] - sent_memory >= memory
             if free and not known.n_waiting[other] and speed[other] > fastest:
                 fastest, target = speed[other], other
@@ -160,7 +160,7 @@ class Rule(Scheduler):
     def handed(self, task: int, node: int, target: int) -> None:
         """Count it until the other node's next report."""
         if self.late and self.recipe.counts:
-            self._sent.add(task, node, target)
+            self._dealings.send(task, node, target)
 
     # Pull.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import reduce
 from math import inf
+from operator import add
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -103,59 +103,66 @@ def first_fit(world: ClusterWorld, queue: int, node: int) -> tuple[int, int] | N
     return None
 
 
-class Sent(NamedTuple):
-    """What has gone between two nodes since a report.
+class Dealings(NamedTuple):
+    """What a node has had with another one since the last report that it has heard from there.
 
     Attributes:
-        tasks: how many.
-        cpu: cores.
-        memory: percent of a trace machine.
-        work_s: predicted, s at speed 1.
+        sent: tasks handed over there.
+        cpu: cores that these ask for.
+        memory: percent of a trace machine that these ask for.
+        work_s: predicted work of these, s at speed 1.
+        came: tasks that have come from there.
+        taken: tasks taken from there.
+        refused: times that it was asked for a task in vain.
     """
 
-    tasks: int = 0
+    sent: int = 0
     cpu: float = 0.0
     memory: float = 0.0
     work_s: float = 0.0
-
-    def plus(self, other: Sent) -> Sent:
-        """Both."""
-        return Sent(
-            self.tasks + other.tasks, self.cpu + other.cpu, self.memory + other.memory, self.work_s + other.work_s
-        )
+    came: int = 0
+    taken: int = 0
+    refused: int = 0
 
 
-class SentSince:
-    """What each node has handed to each other one, or has had with it otherwise, since the last report from there."""
+NO_DEALINGS = Dealings()
+CAME, TAKEN, REFUSED = Dealings(came=1), Dealings(taken=1), Dealings(refused=1)
 
-    _NOTHING = Sent()
+
+class DealingsSince:
+    """The dealings of each node with each other one, forgotten once a younger report has come from there."""
 
     def __init__(self, world: ClusterWorld) -> None:
         """Nothing yet."""
         self._world = world
-        self._entries: dict[tuple[int, int], list[tuple[float, Sent]]] = {}
-        self._totals: dict[tuple[int, int], Sent] = {}
+        self._entries: dict[tuple[int, int], list[tuple[float, Dealings]]] = {}
+        self._totals: dict[tuple[int, int], Dealings] = {}
 
-    def add(self, task: int, node: int, target: int) -> None:
+    def send(self, task: int, node: int, target: int) -> None:
         """A task goes from a node to another one now."""
         world = self._world
-        self._add((node, target), Sent(1, world.cpu[task], world.memory[task], world.predicted_s[task]))
+        self.add(node, target, Dealings(1, world.cpu[task], world.memory[task], world.predicted_s[task]))
 
-    def count(self, node: int, target: int) -> None:
-        """Something happens between a node and another one now that is only counted."""
-        self._add((node, target), Sent(1))
+    def add(self, node: int, other: int, what: Dealings) -> None:
+        """A node has something to do with another one now."""
+        pair = node, other
+        self._entries.setdefault(pair, []).append((self._world.now, what))
+        before = self._totals.get(pair)
+        self._totals[pair] = Dealings(*map(add, before, what)) if before else what
 
-    def _add(self, pair: tuple[int, int], sent: Sent) -> None:
-        self._entries.setdefault(pair, []).append((self._world.now, sent))
-        self._totals[pair] = self._totals.get(pair, self._NOTHING).plus(sent)
-
-    def total(self, node: int, target: int, since_s: float) -> Sent:
-        """What has gone since then; what went before is forgotten."""
-        entries = self._entries.get((node, target))
-        if not entries:
-            return self._NOTHING
-        pair = node, target
-        if entries[0][0] <= since_s:
-            entries = self._entries[pair] = [each for each in entries if each[0] > since_s]
-            self._totals[pair] = reduce(Sent.plus, (sent for _, sent in entries), self._NOTHING)
-        return self._totals[pair]
+    def total(self, node: int, other: int, since_s: float) -> Dealings:
+        """All that has been since then; what was before is forgotten."""
+        pair = node, other
+        total = self._totals.get(pair)
+        if total is None:
+            return NO_DEALINGS
+        entries = self._entries[pair]
+        if entries[0][0] > since_s:
+            return total
+        left = [each for each in entries if each[0] > since_s]
+        if not left:
+            del self._entries[pair], self._totals[pair]
+            return NO_DEALINGS
+        self._entries[pair] = left
+        total = self._totals[pair] = Dealings(*map(sum, zip(*(what for _, what in left), strict=True)))
+        return total

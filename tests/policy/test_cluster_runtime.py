@@ -160,10 +160,7 @@ def test_a_node_that_hears_nothing_keeps_working(config: LiveConfig, policy: Clu
 
 def told(runtime: ClusterRuntime, other: int) -> tuple[int, int, int]:
     """Tasks that came, that were taken, and asks in vain, since long ago."""
-    agents = runtime._scheduler
-    counts = (agents._came, agents._taken, agents._refused)
-    came, taken, refused = (each.total(runtime.index, other, -1.0).tasks for each in counts)
-    return came, taken, refused
+    return runtime._scheduler._dealings.total(runtime.index, other, -1.0)[-3:]
 
 
 def test_an_agent_learns_from_what_becomes_of_its_tasks_and_asks(config: LiveConfig, policy: ClusterPolicy) -> None:
