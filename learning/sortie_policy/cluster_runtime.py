@@ -111,7 +111,7 @@ class NodeWorld:
         most_cpu, most_memory = np.float32(self.cluster.cpu[node]), np.float32(self.cluster.memory[node])
         return bool(self.cpu[task] <= most_cpu and self.memory[task] <= most_memory)
 
-    def able_anywhere(self, task: int) -> bool:
+    def able_everywhere(self, task: int) -> bool:
         """Whether every node could run a task."""
         return all(self.able(task, node) for node in range(self.n_nodes))
 

@@ -153,7 +153,7 @@ class ClusterWorld:
             and (not self.service_s or self.service_s[node][self.kind[task]] < math.inf)
         )
 
-    def able_anywhere(self, task: int) -> bool:
+    def able_everywhere(self, task: int) -> bool:
         """Whether every node could run a task."""
         small = self.cpu[task] <= self._least_cpu and self.memory[task] <= self._least_memory
         return small and not self.service_s

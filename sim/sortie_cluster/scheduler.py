@@ -41,7 +41,7 @@ class Scheduler:
         What a node has is known to all, since it never changes.
         """
         world = self.world
-        if world.able_anywhere(task):
+        if world.able_everywhere(task):
             return [node, *self.reach[node]]
         found = [each for each in (node, *self.reach[node]) if world.able(task, each)]
         if found:
