@@ -179,13 +179,13 @@ class ClusterPolicy:
         Returns:
             [M].
         """
-        parts = self.parts
-        hidden = pair @ parts[f"{verb}_pair"]
-        hidden += states @ parts[f"{verb}_other"]
-        hidden += own_state @ parts[f"{verb}_self"]
+        parts = self.parts  # `dot` takes half as long as `@` for such small factors
+        hidden = pair.dot(parts[f"{verb}_pair"])
+        hidden += states.dot(parts[f"{verb}_other"])
+        hidden += own_state.dot(parts[f"{verb}_self"])
         hidden += parts[f"{verb}_bias"]
         np.maximum(hidden, 0.0, out=hidden)
-        return pair @ parts[f"{verb}_linear"] + hidden @ parts[f"{verb}_value"]
+        return pair.dot(parts[f"{verb}_linear"]) + hidden.dot(parts[f"{verb}_value"])
 
     @property
     def scale(self) -> Array:

@@ -18,7 +18,7 @@ from sortie_cluster.scheduler import (
     Scheduler,
     first_fit,
 )
-from sortie_policy.cluster_policy import OWN_FEATURES, ClusterPolicy, Heard
+from sortie_policy.cluster_policy import OWN_FEATURES, PULL_FEATURES, PUSH_FEATURES, ClusterPolicy, Heard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sortie_cluster.reports import Knowledge
 
 _TIME_SCALE_S = 10.0
+_PUSH_ROW, _PULL_ROW = (np.dtype((float, len(names))) for names in (PUSH_FEATURES, PULL_FEATURES))
 
 
 class Said(NamedTuple):
@@ -223,28 +224,30 @@ class LGTCScheduler(Scheduler):
         world = self.world
         task_cpu, task_memory = world.cpu[task] - ROOM, world.memory[task] - ROOM
         size, share, hops = 0.25 * self._log_predicted[task], self._log_share[task], world.hops[task] / 6.0
-        been, rows = self._been, []
+        rates, cores, memories, log_speeds = self._rate, self._cores, self._all_memory, self._log_speed
+        now, late, heard, total, been = world.now, self.late, world.heard, self._dealings.total, self._been
+        rows = []
         for j in near:
-            own, known, log_speed = j == node, world.heard(node, j), self._log_speed[j]
+            own, known, log_speed = j == node, heard(node, j), log_speeds[j]
             free_cpu, free_memory, waiting = known.free_cpu[j], known.free_memory[j], known.n_waiting[j]
-            if not self.late or own:
-                rate, age, dealings = self._rate[j], 0.0, NO_DEALINGS
+            sent_work = 0.0
+            if not late or own:
+                rate, age, dealings = rates[j], 0.0, NO_DEALINGS
                 log_load = log((waiting + known.n_running[j] + 1) / rate)
                 log_backlog = log1p(known.backlog_s[j] / rate / _TIME_SCALE_S)
-                cpu_share, memory_share = free_cpu / self._cores[j], free_memory / self._all_memory[j]
+                cpu_share, memory_share = free_cpu / cores[j], free_memory / memories[j]
                 price, release = self.price[j], self._release_s(j)
             else:
                 _, log_load, log_backlog, cpu_share, memory_share, price, release = self._seen_of(known, j)
-                age = log1p((world.now - known.at_s) / _TIME_SCALE_S)
-                dealings = self._dealings.total(node, j, known.at_s)
-            sent_work = 0.0
-            if dealings.sent:
-                rate = self._rate[j]
-                free_cpu, free_memory = free_cpu - dealings.cpu, free_memory - dealings.memory
-                log_load = log((waiting + known.n_running[j] + dealings.sent + 1) / rate)
-                log_backlog = log1p((known.backlog_s[j] + dealings.work_s) / rate / _TIME_SCALE_S)
-                cpu_share, memory_share = free_cpu / self._cores[j], free_memory / self._all_memory[j]
-                sent_work = log1p(dealings.work_s / rate / _TIME_SCALE_S)
+                age = log1p((now - known.at_s) / _TIME_SCALE_S)
+                dealings = total(node, j, known.at_s)
+                if dealings.sent:
+                    rate = rates[j]
+                    free_cpu, free_memory = free_cpu - dealings.cpu, free_memory - dealings.memory
+                    log_load = log((waiting + known.n_running[j] + dealings.sent + 1) / rate)
+                    log_backlog = log1p((known.backlog_s[j] + dealings.work_s) / rate / _TIME_SCALE_S)
+                    cpu_share, memory_share = free_cpu / cores[j], free_memory / memories[j]
+                    sent_work = log1p(dealings.work_s / rate / _TIME_SCALE_S)
             fits = not waiting and free_cpu >= task_cpu and free_memory >= task_memory
             rows.append(
                 (
@@ -274,7 +277,7 @@ class LGTCScheduler(Scheduler):
                     log1p(dealings.refused),
                 )
             )
-        return np.array(rows)
+        return np.fromiter(rows, _PUSH_ROW, len(rows))
 
     def _seen_of(self, known: Knowledge, j: int) -> Seen:
         seen = self._seen[j]
@@ -339,7 +342,7 @@ class LGTCScheduler(Scheduler):
                     choices.append((j, found, queues[j][found[1]][0]))
         if not choices or (len(choices) == 1 and mine):
             return mine
-        rows = np.array([self._pull_row(node, *choice) for choice in choices])
+        rows = np.fromiter((self._pull_row(node, *choice) for choice in choices), _PULL_ROW, len(choices))
         scores = self.policy.scores("pull", rows, self.state[node], self._states(node, [j for j, _, _ in choices]))
         if self._pull_noise:
             scores = scores + self._pull_noise * self._gumbel(len(choices))
