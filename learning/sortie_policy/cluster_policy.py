@@ -52,6 +52,8 @@ task's dominant share, where it is known; `distance`: hops; the others as above.
 """
 OWN_FEATURES = ("free_cpu", "free_memory", "log_waiting", "log_backlog", "log_speed", "idle", "log_price", "release")
 """Of a node by itself, in its reports."""
+ABLATIONS = {"network": ("value",), "states": ("self", "other")}
+"""What a policy can be tried without, and the parameters of both scores that are zero then."""
 
 
 class Heard(NamedTuple):
@@ -101,6 +103,14 @@ class ClusterPolicy:
         other.hidden, other.width = self.hidden, self.width
         other.vector = np.array(vector, np.float64)
         other._place({name: part.shape for name, part in self.parts.items()})
+        return other
+
+    def without(self, part: str) -> ClusterPolicy:
+        """The same policy without one of `ABLATIONS`: without v, or without what states have to do with scores."""
+        other = self.with_vector(self.vector)
+        for verb in ("push", "pull"):
+            for name in ABLATIONS[part]:
+                other.parts[f"{verb}_{name}"][:] = 0.0
         return other
 
     def _draw(self, random: np.random.Generator) -> None:

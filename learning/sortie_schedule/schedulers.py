@@ -9,6 +9,7 @@ from sortie_core.config import UserError
 from sortie_core.own_classes import import_class
 from sortie_policy.checkpoint import MissingCheckpointError, locate
 from sortie_policy.cluster_checkpoint import load_cluster_policy
+from sortie_policy.cluster_policy import ABLATIONS
 from sortie_policy.lgtc_scheduler import LGTCScheduler
 from sortie_schedule.q_schedulers import load_q_scheduler
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from sortie_cluster.scheduler import Scheduler
 
 LGTC = "lgtc"
+_WITHOUT = {LGTC: ""} | {f"{LGTC}-{part}": part for part in ABLATIONS}
 
 
 def checkpoint_of(name: str, config: ClusterConfig, train_seed: int) -> str:
@@ -33,16 +35,16 @@ def _checkpoints(name: str, config: ClusterConfig) -> str:
     compared = config.comparison
     if name in compared.learned:
         return compared.checkpoints.replace("{training}", compared.learned[name].training)
-    return config.agents.checkpoint if name == LGTC else ""
+    return config.agents.checkpoint if name in _WITHOUT else ""
 
 
 def scheduler(name: str, config: ClusterConfig, train_seed: int) -> Scheduler:
     """A fresh scheduler.
 
     Args:
-        name: a rule's (`sortie_cluster.recipes`); ``lgtc`` for the agents of `agents.checkpoint`; a key of
-            `comparison.learned`; or ``package.module:Class``, a class that takes the configuration and makes a
-            `sortie_cluster.scheduler.Scheduler`.
+        name: a rule's (`sortie_cluster.recipes`); ``lgtc`` for the agents of `agents.checkpoint`, ``lgtc-network`` and
+            ``lgtc-states`` for the same without these; a key of `comparison.learned`; or ``package.module:Class``, a
+            class that takes the configuration and makes a `sortie_cluster.scheduler.Scheduler`.
         config: of the run.
         train_seed: which training, of what is learned.
 
@@ -50,8 +52,11 @@ def scheduler(name: str, config: ClusterConfig, train_seed: int) -> Scheduler:
         UserError: nothing has this name, or it cannot be made.
     """
     agents, path = config.agents, checkpoint_of(name, config, train_seed)
-    if name == LGTC:
-        return LGTCScheduler(load_cluster_policy(path), agents.hops, agents.tick_s, agents.claims)
+    if name in _WITHOUT:
+        policy = load_cluster_policy(path)
+        if part := _WITHOUT[name]:
+            policy = policy.without(part)
+        return LGTCScheduler(policy, agents.hops, agents.tick_s, agents.claims)
     if path:
         learned = config.comparison.learned[name]
         try:

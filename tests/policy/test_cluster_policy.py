@@ -140,6 +140,20 @@ def test_every_feature_has_its_place() -> None:
     assert len(agents._pull_row(0, agents.reach[0][0], None, 1.0)) == len(PULL_FEATURES)
 
 
+def test_what_a_policy_is_without_has_no_say() -> None:
+    policy, random = ClusterPolicy(seed=2), np.random.default_rng(0)
+    policy.vector[:] = random.standard_normal(policy.vector.size)
+    for verb, features in (("push", PUSH_FEATURES), ("pull", PULL_FEATURES)):
+        pair, own, states = random.standard_normal((4, len(features))), random.random(8), random.random((4, 8))
+        linear = policy.without("network").scores(verb, pair, own, states)
+        assert np.allclose(linear, pair @ policy.parts[f"{verb}_linear"])
+        stateless = policy.without("states")
+        assert np.allclose(stateless.scores(verb, pair, own, states), stateless.scores(verb, pair, 0 * own, -states))
+        whole = policy.scores(verb, pair, own, states)
+        assert not np.allclose(whole, linear)
+        assert not np.allclose(whole, policy.scores(verb, pair, 0 * own, -states))
+
+
 def test_a_checkpoint_keeps_everything(tmp_path: Path) -> None:
     policy = ClusterPolicy(5, 7, seed=3)
     write_cluster_policy(tmp_path / "a.ckpt", CONFIG, policy, seed=3)
