@@ -105,7 +105,9 @@ def compare(config: ClusterConfig, folder: Path, jobs: int = 1, json_only: bool 
 def summarise(config: ClusterConfig, rows: list[Row], title: str = "") -> Summary:
     """The table of a comparison."""
     compared = config.comparison
-    title = f"{title + ': ' if title else ''}{compared.seeds} seeds, mean ± half of its 95 % interval"
+    n_trainings = len({row["train_seed"] for row in rows} - {0})
+    trained = f" x {n_trainings} trainings of what is learned" if n_trainings > 1 else ""
+    title = f"{title + ': ' if title else ''}{compared.seeds} seeds{trained}, mean ± half of its 95 % interval"
     return Summary(rows, COLUMNS, compared.bootstrap_samples, title, compared.reference)
 
 
