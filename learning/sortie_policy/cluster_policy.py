@@ -11,8 +11,8 @@ Between ticks, whenever it has room or holds a new task, it scores candidates
 
     l_m = w p_im + v relu(W_p p_im + W_i x_i + W_m x_m + b)
 
-from the features p_im of a pair. The linear part w starts as the best hand-made rule that is known for neighbours (REC,
-see `sortie_cluster.recipes`) and v as zero: a residual policy, which begins no worse than the rule. All of this is this
+from the features p_im of a pair. The linear part w starts as the best hand-made rule that is known for neighbours
+(`BEGINNING`) and v as zero: a residual policy, which begins no worse than the rule. All of this is this
 project's design. There is no torch in here; training perturbs the parameters (`sortie_schedule.evolution`).
 """
 
@@ -50,6 +50,15 @@ PULL_FEATURES = (
 `log_key`: place of its first task (that fits, where that is known) in the order of queues; `head_share`: log of that
 task's dominant share, where it is known; `distance`: hops; the others as above.
 """
+BEGINNING = {
+    "push": {
+        "fits": 10.0, "fits_log_speed": 1.5, "waits_log_load": -1.0, "own": -0.6, "fits_age": -0.25, "load_age": 0.4,
+        "been": -0.4, "came": -0.2, "sent": 0.2,
+    },
+    "pull": {"log_key": -1.0, "own": 1e-3, "log_speed": 0.2, "key_age": -0.2, "refused": -0.3},
+}  # fmt: skip
+"""The linear parts before training: REC (see `sortie_cluster.recipes`), which trusts reports less the older they are,
+turns to speed, and remembers its dealings with others. Weights by hand, one at a time, on the training window."""
 OWN_FEATURES = ("free_cpu", "free_memory", "log_waiting", "log_backlog", "log_speed", "idle", "log_price", "release")
 """Of a node by itself, in its reports."""
 ABLATIONS = {"network": ("value",), "states": ("self", "other")}
@@ -129,11 +138,8 @@ class ClusterPolicy:
             for name, fan_in in (("pair", len(features)), ("self", self.hidden), ("other", self.hidden)):
                 part = parts[f"{verb}_{name}"]
                 part[:] = random.standard_normal(part.shape) / np.sqrt(fan_in)
-        linear = dict(zip(PUSH_FEATURES, parts["push_linear"], strict=True))
-        linear |= {"fits": 10.0, "fits_log_speed": 1.0, "waits_log_load": -1.0, "own": 1e-3}
-        parts["push_linear"][:] = list(linear.values())
-        linear = dict.fromkeys(PULL_FEATURES, 0.0) | {"log_key": -1.0, "own": 1e-3}
-        parts["pull_linear"][:] = list(linear.values())
+        for verb, features in (("push", PUSH_FEATURES), ("pull", PULL_FEATURES)):
+            parts[f"{verb}_linear"][:] = [BEGINNING[verb].get(name, 0.0) for name in features]
         parts["key"][:] = (0.3, 0.0)
         parts["price"][:] = (0.0, 0.0)
 

@@ -16,7 +16,7 @@ from sortie_cluster.reports import Hearing, Reports
 from sortie_cluster.validator import validate
 from sortie_core.config import load
 from sortie_core.packets import Consumers, HandOver, LocalView, Packet
-from sortie_policy.cluster_policy import ClusterPolicy
+from sortie_policy.cluster_policy import PUSH_FEATURES, ClusterPolicy
 from sortie_policy.cluster_runtime import ClusterRuntime, NodeScheduler, NodeWorld
 from sortie_policy.lgtc_scheduler import Said
 
@@ -37,6 +37,7 @@ def policy() -> ClusterPolicy:
     change = 0.3 * np.random.default_rng(1).standard_normal(policy.vector.size) * policy.scale
     changed = policy.with_vector(policy.vector + change)
     changed.parts["push_noise"][:] = changed.parts["pull_noise"][:] = 0.0
+    changed.parts["push_linear"][PUSH_FEATURES.index("own")] = 0.5  # queues form, and others take from them
     changed.project()
     return changed
 
