@@ -12,8 +12,8 @@ Between ticks, whenever it has room or holds a new task, it scores candidates
     l_m = w p_im + v relu(W_p p_im + W_i x_i + W_m x_m + b)
 
 from the features p_im of a pair. The linear part w starts as the best hand-made rule that is known for neighbours
-(`BEGINNING`) and v as zero: a residual policy, which begins no worse than the rule. All of this is this
-project's design. There is no torch in here; training perturbs the parameters (`sortie_schedule.evolution`).
+(`BEGINNING`) and v as zero: a residual policy, which begins as the rule. All of this is this project's design. There is
+no torch in here; training perturbs the parameters (`sortie_schedule.evolution`).
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ BEGINNING = {
     "pull": {"log_key": -1.0, "own": 1e-3, "log_speed": 0.2, "key_age": -0.2, "refused": -0.3},
 }  # fmt: skip
 """The linear parts before training: REC (see `sortie_cluster.recipes`), which trusts reports less the older they are,
-turns to speed, and remembers its dealings with others. Weights by hand, one at a time, on the training window."""
+turns to speed, and remembers its dealings with others. Weights by hand: where earlier trainings agreed, then changed
+one at a time on the training window."""
 OWN_FEATURES = ("free_cpu", "free_memory", "log_waiting", "log_backlog", "log_speed", "idle", "log_price", "release")
 """Of a node by itself, in its reports."""
 ABLATIONS = {"network": ("value",), "states": ("self", "other")}
