@@ -142,7 +142,6 @@ class ClusterPolicy:
         for verb, features in (("push", PUSH_FEATURES), ("pull", PULL_FEATURES)):
             parts[f"{verb}_linear"][:] = [BEGINNING[verb].get(name, 0.0) for name in features]
         parts["key"][:] = (0.3, 0.0)
-        parts["price"][:] = (0.0, 0.0)
 
     # A tick.
 
@@ -257,7 +256,7 @@ def _shapes(hidden: int, width: int) -> dict[str, tuple[int, ...]]:
         "input_gate": (2 * own, hidden),
         "target": (2 * own, hidden),
         "key": (2,),
-        "price": (2,),
+        "price": (1,),
     }
     for verb, features in (("push", PUSH_FEATURES), ("pull", PULL_FEATURES)):
         shapes |= {

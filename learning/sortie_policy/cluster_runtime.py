@@ -31,8 +31,9 @@ from sortie_cluster.scheduler import CAME, REFUSED, TAKEN
 from sortie_cluster.workload import Workload
 from sortie_core.packets import Decision, HandOver, Packet
 from sortie_policy.cluster_checkpoint import load_cluster_policy
+from sortie_policy.cluster_features import Said
 from sortie_policy.cluster_policy import OWN_FEATURES
-from sortie_policy.lgtc_scheduler import LGTCScheduler, Said
+from sortie_policy.lgtc_scheduler import LGTCScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
@@ -173,29 +174,26 @@ class NodeScheduler(LGTCScheduler):
         """Learn of the tasks at a node, which had some of them on the last tick."""
         for task in tasks:
             cpu, memory = (float(np.float32(each)) for each in task.demand)
-            self.know(task.number, cpu, memory, task.predicted_s)
-            self._been.update((task.number, each) for each in task.been)
+            self.features.know(task.number, cpu, memory, task.predicted_s)
+            self.features.been.update((task.number, each) for each in task.been)
             if task.been and not task.placed and task.number not in before:
-                self._dealings.add(node, task.been[-1], CAME)
+                self.features.dealings.add(node, task.been[-1], CAME)
 
     def learn(self, node: int, asks: Iterable[int], taken_from: Sequence[int]) -> None:
         """Learn what became of the last asks of a node: those it got nothing for, before others, were in vain."""
         others = iter([each for each in asks if each != node])
         for queue in taken_from:
-            self._dealings.add(node, queue, TAKEN)
+            self.features.dealings.add(node, queue, TAKEN)
             for each in others:
                 if each == queue:
                     break
-                self._dealings.add(node, each, REFUSED)
+                self.features.dealings.add(node, each, REFUSED)
         for each in others if not taken_from else ():
-            self._dealings.add(node, each, REFUSED)
+            self.features.dealings.add(node, each, REFUSED)
 
     def forget(self, tasks: Iterable[int]) -> None:
         """These are elsewhere, or have ended."""
-        gone = set(tasks)
-        for task in gone:
-            del self._log_share[task], self._log_predicted[task]
-        self._been = {each for each in self._been if each[0] not in gone}
+        self.features.forget(set(tasks))
 
     def place(self, node: int, tasks: Iterable[QueuedTask]) -> list[HandOver]:
         """Where the new tasks of a node go."""
@@ -243,8 +241,7 @@ class NodeScheduler(LGTCScheduler):
         return [HandOver(task, target, 0.0)]
 
     def _others_have_any(self, node: int) -> bool:
-        world = self.world
-        return any((world.heard(node, j).said or self._silent).head[j] < inf for j in self.reach[node])
+        return any(self.features.told(node, j).head[j] < inf for j in self.reach[node])
 
     def _ask(self, queue: int, node: int) -> tuple[int, int] | None:
         self._asked.append(queue)

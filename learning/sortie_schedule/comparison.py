@@ -55,6 +55,7 @@ COLUMNS = {
 """Figures of a row that are shown, their headings and digits."""
 _PROGRAMS = (
     "sortie_cluster",
+    "sortie_policy.cluster_features",
     "sortie_policy.cluster_policy",
     "sortie_policy.lgtc_scheduler",
     "sortie_schedule.q_schedulers",

@@ -9,7 +9,7 @@ from sortie_core.config import UserError
 from sortie_core.own_classes import import_class
 from sortie_policy.checkpoint import MissingCheckpointError, locate
 from sortie_policy.cluster_checkpoint import load_cluster_policy
-from sortie_policy.cluster_policy import ABLATIONS
+from sortie_policy.cluster_policy import ABLATIONS, ClusterPolicy
 from sortie_policy.lgtc_scheduler import LGTCScheduler
 from sortie_schedule.q_schedulers import load_q_scheduler
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sortie_cluster.scheduler import Scheduler
 
 LGTC = "lgtc"
+UNTRAINED = "lgtc-training"
 _WITHOUT = {LGTC: ""} | {f"{LGTC}-{part}": part for part in ABLATIONS}
 
 
@@ -43,8 +44,9 @@ def scheduler(name: str, config: ClusterConfig, train_seed: int) -> Scheduler:
 
     Args:
         name: a rule's (`sortie_cluster.recipes`); ``lgtc`` for the agents of `agents.checkpoint`, ``lgtc-network`` and
-            ``lgtc-states`` for the same without these; a key of `comparison.learned`; or ``package.module:Class``, a
-            class that takes the configuration and makes a `sortie_cluster.scheduler.Scheduler`.
+            ``lgtc-states`` for the same without these, ``lgtc-training`` for agents before training; a key of
+            `comparison.learned`; or ``package.module:Class``, a class that takes the configuration and makes a
+            `sortie_cluster.scheduler.Scheduler`.
         config: of the run.
         train_seed: which training, of what is learned.
 
@@ -56,6 +58,9 @@ def scheduler(name: str, config: ClusterConfig, train_seed: int) -> Scheduler:
         policy = load_cluster_policy(path)
         if part := _WITHOUT[name]:
             policy = policy.without(part)
+        return LGTCScheduler(policy, agents.hops, agents.tick_s, agents.claims)
+    if name == UNTRAINED:
+        policy = ClusterPolicy(config.training.hidden, config.training.width)
         return LGTCScheduler(policy, agents.hops, agents.tick_s, agents.claims)
     if path:
         learned = config.comparison.learned[name]

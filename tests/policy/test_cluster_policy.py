@@ -144,8 +144,9 @@ def test_every_feature_has_its_place() -> None:
     cluster, tasks, _ = make_scenario(CONFIG, 0)
     agents = LGTCScheduler(ClusterPolicy())
     ClusterWorld(cluster, tasks, agents, Reports(2.0, 10.0)).run()
-    assert agents._push_rows(0, 0, [0, *agents.reach[0]]).shape == (1 + len(agents.reach[0]), len(PUSH_FEATURES))
-    assert len(agents._pull_row(0, agents.reach[0][0], None, 1.0)) == len(PULL_FEATURES)
+    near = agents.reach[0]
+    assert agents.features.push(0, 0, near).shape == (len(near), len(PUSH_FEATURES))
+    assert agents.features.pull(0, [(j, None, 1.0) for j in near]).shape == (len(near), len(PULL_FEATURES))
 
 
 def test_what_a_policy_is_without_has_no_say() -> None:
@@ -187,5 +188,5 @@ def test_a_search_moves_every_parameter_by_a_size_of_its_own() -> None:
     policy = ClusterPolicy()
     assert policy.scale.shape == policy.is_linear.shape == policy.vector.shape
     assert (policy.scale > 0).all()
-    n_linear = len(PUSH_FEATURES) + len(PULL_FEATURES) + 2 + 2 + 2
+    n_linear = len(PUSH_FEATURES) + len(PULL_FEATURES) + 2 + 1 + 2
     assert policy.is_linear.sum() == n_linear

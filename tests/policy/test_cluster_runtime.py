@@ -16,9 +16,9 @@ from sortie_cluster.reports import Hearing, Reports
 from sortie_cluster.validator import validate
 from sortie_core.config import load
 from sortie_core.packets import Consumers, HandOver, LocalView, Packet
+from sortie_policy.cluster_features import Said
 from sortie_policy.cluster_policy import PUSH_FEATURES, ClusterPolicy
 from sortie_policy.cluster_runtime import ClusterRuntime, NodeScheduler, NodeWorld
-from sortie_policy.lgtc_scheduler import Said
 
 YAML = Path(__file__).parents[2] / "configs" / "cluster_live.yaml"
 OVERRIDES = ["arrivals.load=1.1", "arrivals.n_tasks=40", "cluster.n_nodes=6", "ros.lockstep=true"]
@@ -161,7 +161,7 @@ def test_a_node_that_hears_nothing_keeps_working(config: LiveConfig, policy: Clu
 
 def told(runtime: ClusterRuntime, other: int) -> tuple[int, int, int]:
     """Tasks that came, that were taken, and asks in vain, since long ago."""
-    return runtime._scheduler._dealings.total(runtime.index, other, -1.0)[-3:]
+    return runtime._scheduler.features.dealings.total(runtime.index, other, -1.0)[-3:]
 
 
 def test_an_agent_learns_from_what_becomes_of_its_tasks_and_asks(config: LiveConfig, policy: ClusterPolicy) -> None:
@@ -181,10 +181,10 @@ def test_an_agent_learns_from_what_becomes_of_its_tasks_and_asks(config: LiveCon
     for tick in (100, 101):  # it came once, however long it stays
         runtime.start_tick(view(ledger, 0, tick, float(tick)))
         assert told(runtime, one) == (1, 1, 1)
-    assert (task, one) in agents._been
+    assert (task, one) in agents.features.been
     ledger.unplaced[0].clear()
     ledger.queues[0].clear()
     runtime.start_tick(view(ledger, 0, 102, 102.0))
     assert not runtime._world.cpu
-    assert not agents._log_share
-    assert not agents._been
+    assert not agents.features.log_share
+    assert not agents.features.been
