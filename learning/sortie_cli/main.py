@@ -13,7 +13,8 @@ import typer
 from typer.exceptions import TyperException
 
 if TYPE_CHECKING:
-    from sortie_cluster.config import ClusterConfig, Evaluated
+    from sortie_cluster.config import ClusterConfig
+    from sortie_cluster.flows_config import FlowsConfig
     from sortie_core.config import Config
 
 _EXIT_BAD_INPUT = 2
@@ -133,10 +134,11 @@ def evaluate(
 ) -> None:
     """Compare all methods on the same unseen layouts or tasks, or answer questions about them."""
     from sortie_cli.configurations import load_any
-    from sortie_cluster.config import Evaluated
+    from sortie_cluster.config import ClusterConfig
+    from sortie_cluster.flows_config import FlowsConfig
 
     found = load_any(config, overrides or [])
-    if isinstance(found, Evaluated):
+    if isinstance(found, ClusterConfig | FlowsConfig):
         _evaluate_suites(found, config, overrides, out, resume, jobs, json)
         return
     loaded = _load(config, overrides)
@@ -158,7 +160,7 @@ def evaluate(
 
 
 def _evaluate_suites(
-    loaded: Evaluated,
+    loaded: ClusterConfig | FlowsConfig,
     config: Path,
     overrides: list[str] | None,
     out: Path | None,

@@ -26,7 +26,7 @@ from sortie_train.table import console_for_tables
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sortie_cluster.config import Claim, Evaluated
+    from sortie_cluster.config import Claim
     from sortie_schedule.kept_runs import Run
 
 Kind = ClusterConfig | FlowsConfig
@@ -75,14 +75,30 @@ class Verdict:
         return self.claim.model_dump(exclude_none=True) | found
 
 
-def configurations(config: Evaluated) -> dict[str, Kind]:
-    """The configuration of each suite.
+def chosen(config: Kind) -> Kind:
+    """The configuration with the suites that `comparison.suites` names, if any, and the claims about them.
 
     Raises:
-        UserError: there are no suites; or one changes what cannot be changed, or names a policy that there is not.
+        UserError: there are no suites, or not these.
     """
     if not config.suites:
         raise UserError("suites: this configuration has none; configs/evaluate/source_a.yaml and source_b.yaml have")
+    names = config.comparison.suites or list(config.suites)
+    if unknown := [name for name in names if name not in config.suites]:
+        raise UserError(f"comparison.suites: there is no {unknown[0]}; there are {', '.join(config.suites)}")
+    suites = {name: suite for name, suite in config.suites.items() if name in names}
+    return config.model_copy(
+        update={"suites": suites, "claims": [claim for claim in config.claims if claim.suite in names]}
+    )
+
+
+def configurations(config: Kind) -> dict[str, Kind]:
+    """The configuration of each suite that is `chosen`.
+
+    Raises:
+        UserError: there is none; or one changes what cannot be changed, or names a policy that there is not.
+    """
+    config = chosen(config)
     found: dict[str, Kind] = {}
     for name, suite in config.suites.items():
         source = f"suites.{name}"
@@ -120,11 +136,11 @@ def _summary(config: Kind, rows: list[Row], suite: str) -> Summary:
     return comparison.summarise(config, own, suite)
 
 
-def evaluate_suites(config: Evaluated, folder: Path, jobs: int = 1, json_only: bool = False) -> list[Row]:
+def evaluate_suites(config: Kind, folder: Path, jobs: int = 1, json_only: bool = False) -> list[Row]:
     """Run every suite, write and print the report.
 
     Args:
-        config: with suites and claims.
+        config: with suites and claims, of which `chosen` is taken.
         folder: where results go; runs that are kept there are taken over.
         jobs: processes.
         json_only: print {"rows": [...], "claims": [...]} instead of tables.
@@ -132,7 +148,7 @@ def evaluate_suites(config: Evaluated, folder: Path, jobs: int = 1, json_only: b
     Returns:
         A row per suite, policy and seed.
     """
-    suites = configurations(config)
+    suites, config = configurations(config), chosen(config)
     plans = {name: _plan(each, folder) for name, each in suites.items()}
     flat = iter(run_all([run for runs in plans.values() for run in runs], jobs))
     rows = [{"suite": name} | next(flat) for name, runs in plans.items() for _ in runs]
@@ -173,7 +189,7 @@ def decide(claim: Claim, summary: Summary) -> Verdict:
 _HEADINGS = ("claim", "suite", "bound", "ours [95 %]", "verdict")
 
 
-def _report(config: Evaluated, suites: dict[str, Kind], summaries: dict[str, Summary], verdicts: list[Verdict]) -> str:
+def _report(config: Kind, suites: dict[str, Kind], summaries: dict[str, Summary], verdicts: list[Verdict]) -> str:
     lines: list[str] = []
     for name, summary in summaries.items():
         lines += [f"## {name}", "", summary.markdown()]

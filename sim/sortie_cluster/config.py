@@ -166,6 +166,7 @@ class Comparison(Section):
     reference: str
     gantt_s: Positive
     bootstrap_samples: Count
+    suites: Names = []
 
 
 class Suite(Section):

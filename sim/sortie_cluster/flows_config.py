@@ -61,6 +61,7 @@ class FlowComparison(Section):
     first_seed: Seed
     curve_steps: Count
     bootstrap_samples: Count
+    suites: Names = []
 
 
 class FlowsConfig(Evaluated):

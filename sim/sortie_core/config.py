@@ -349,7 +349,7 @@ def _suggest(key: str, kind: type[Configuration]) -> str:
     if whole := [name for name in names if key.startswith(f"{name}.") and name.rsplit(".", 1)[-1] in _FREE]:
         return f"; {whole[0]} is set as a whole, best in a file that extends this one"
     sections = dict.fromkeys(name.partition(".")[0] for name in names)
-    close = difflib.get_close_matches(key, sections, n=1, cutoff=0.75)
+    close = [] if key.partition(".")[0] in sections else difflib.get_close_matches(key, sections, n=1, cutoff=0.75)
     close = close or difflib.get_close_matches(key, names, n=1, cutoff=0.6)
     if not close and key.rsplit(".", 1)[-1] in leaf:
         close = [leaf[key.rsplit(".", 1)[-1]]]

@@ -27,6 +27,7 @@ def refusal(*overrides: str, text: str = SHIPPED) -> str:
     ("override", "parts"),
     [
         ("comm.radus_m=3", ["comm.radus_m", "did you mean comm.radius_m?"]),
+        ("evaluation.out=3", ["unknown key evaluation.out", "did you mean evaluation."]),
         ("radius_m=3", ["unknown key radius_m", "did you mean comm.radius_m?"]),
         ("warp=9", ["unknown key warp", "configs/delivery.yaml"]),
         ("comm.radius_m", ["comm.radius_m", "section.key=value"]),

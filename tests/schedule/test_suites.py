@@ -78,6 +78,13 @@ def test_suites_run_and_the_report_tells_all(tmp_path: Path, capsys: pytest.Capt
     assert "## late" in report and "| pull is better | one | >= 0 |" in report
 
 
+def test_some_suites_run_alone_with_the_claims_about_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = load(FlowsConfig, write(tmp_path, FLOWS), [*SMALL, "comparison.suites=[late]"])
+    found = evaluate_suites(config, tmp_path / "out", json_only=True)
+    assert {row["suite"] for row in found} == {"late"}
+    assert json.loads(capsys.readouterr().out)["claims"] == []
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -85,6 +92,7 @@ def test_suites_run_and_the_report_tells_all(tmp_path: Path, capsys: pytest.Capt
         ("suites: {one: {keys: {flows.n_flow: 3}}}", "suites.one: unknown key flows.n_flow"),
         ("suites: {one: {reported: {nobody: {cost_mean: 1}}}}", "suites.one.reported: nobody does not run"),
         ("{}", "has none"),
+        ("suites: {one: {}}\ncomparison: {suites: [two]}", "there is no two; there are one"),
     ],
 )
 def test_suites_that_make_no_sense_are_refused(tmp_path: Path, text: str, words: str) -> None:
