@@ -30,7 +30,7 @@ from sortie_core.files import write_atomically
 from sortie_policy.checkpoint import locate
 from sortie_schedule.gantt import draw_gantt
 from sortie_schedule.kept_runs import Row, Run, run_all
-from sortie_schedule.schedulers import checkpoint_of, scheduler, train_seeds
+from sortie_schedule.schedulers import UNTRAINED, checkpoint_of, scheduler, train_seeds
 from sortie_schedule.summary import Summary
 from sortie_train.table import console_for_tables
 
@@ -148,7 +148,7 @@ def _key(config: ClusterConfig, name: str, train_seed: int) -> str:
     if config.trace.path:
         data["written_ns"] = Path(config.trace.path).stat().st_mtime_ns
     checkpoint = checkpoint_of(name, config, train_seed)
-    if checkpoint or ":" in name:
+    if checkpoint or ":" in name or name == UNTRAINED:
         data["agents"] = config.agents.model_dump()
     if name in config.comparison.learned:
         data["learned"] = config.comparison.learned[name].model_dump()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sortie_cluster.scheduler import Scheduler
 
 LGTC = "lgtc"
-UNTRAINED = "lgtc-training"
+UNTRAINED = f"{LGTC}-training"
 _WITHOUT = {LGTC: ""} | {f"{LGTC}-{part}": part for part in ABLATIONS}
 
 

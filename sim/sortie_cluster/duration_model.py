@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -43,22 +44,28 @@ class DurationModel:
     regressor: HistGradientBoostingRegressor
 
     @classmethod
-    def fit(cls, table: TraceTable, features: str = "all", seed: int = 0) -> DurationModel:
+    def fit(
+        cls, table: TraceTable, features: str = "all", seed: int = 0, between_s: tuple[float, float] = (0.0, math.inf)
+    ) -> DurationModel:
         """Learn from tasks that have ended.
 
         Args:
             table: the tasks, e.g. a trace's window "train".
             features: "plan" (CPU and memory), "instances" (and their number) or "all" (and the job's structure).
             seed: of the trees.
+            between_s: only tasks that take so long teach, since only such will come; s.
 
         Raises:
             UserError: unknown features, or too few tasks.
         """
         if features not in FEATURES:
             raise UserError(f"no features {features!r} to predict durations from; name one of {', '.join(FEATURES)}")
-        if len(table) < _LEAST_TASKS:
+        # a task's place in its job is that among all tasks, whatever these took
+        inputs, took_s = _inputs(table, features), table.duration_s
+        teaching = (took_s >= between_s[0]) & (took_s <= between_s[1])
+        if (found := int(teaching.sum())) < _LEAST_TASKS:
             raise UserError(
-                f"{len(table)} tasks are too few to learn durations from; read at least {_LEAST_TASKS} in the window"
+                f"{found} tasks are too few to learn durations from; read at least {_LEAST_TASKS} in the window"
             )
         # Early stopping would judge by tasks of jobs that are also trained on, so the number of trees is fixed.
         regressor = HistGradientBoostingRegressor(
@@ -66,7 +73,7 @@ class DurationModel:
             random_state=seed,
         )  # fmt: skip
         with threadpool_limits(1):  # several threads would wait for each other where other processes take the cores
-            regressor.fit(_inputs(table, features), np.log1p(table.duration_s))
+            regressor.fit(inputs[teaching], np.log1p(took_s[teaching]))
         return cls(features, regressor)
 
     def predict(self, table: TraceTable) -> NDArray[np.float64]:

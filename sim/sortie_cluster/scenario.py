@@ -35,13 +35,11 @@ class Tasks(NamedTuple):
         table: the tasks.
         predicted_s: [n] their durations as predicted by a model of the training window's jobs, s.
         report: what was found in the trace's file; None for generated tasks.
-        r2: of the predictions on these tasks, on log1p durations.
     """
 
     table: TraceTable
     predicted_s: NDArray[np.float64]
     report: DataReport | None
-    r2: float
 
 
 class Scenario(NamedTuple):
@@ -77,17 +75,16 @@ def tasks_of(trace: Trace) -> Tasks:
         raise UserError(f"trace: only {len(table)} tasks; raise trace.n_jobs, or widen trace.from_s and trace.until_s")
     if len(training) > _MOST_FITTED:
         training = training.select(np.arange(len(training)) < _MOST_FITTED)
-    model = DurationModel.fit(training)
+    low_s, high_s = trace.duration_s
+    model = DurationModel.fit(training, between_s=(low_s, high_s))
     chosen = table if trace.window == "all" else table.window(trace.window)
     predicted_s = model.predict(chosen)
-    r2 = model.r2(chosen) if len(chosen) > 1 else float("nan")
-    low_s, high_s = trace.duration_s
     kept = (chosen.duration_s >= low_s) & (chosen.duration_s <= high_s)
     if not kept.any():
         raise UserError(
             f"trace.duration_s: no task of the {trace.window} window takes between {low_s:g} and {high_s:g} s"
         )
-    return Tasks(chosen.select(kept), np.clip(predicted_s[kept], low_s, high_s), report, r2)
+    return Tasks(chosen.select(kept), np.clip(predicted_s[kept], low_s, high_s), report)
 
 
 def make_cluster(nodes: Nodes, seed: int) -> Cluster:

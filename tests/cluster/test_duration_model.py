@@ -72,6 +72,18 @@ def test_predictions_order_tasks_for_shortest_job_first(table: TraceTable, model
     assert completion(test.duration_s) <= completion(predicted)
 
 
+def test_tasks_of_a_range_teach_more_about_it_than_all_do() -> None:
+    table = generate_trace(12_000, seed=1)
+    train, test = table.window("train"), table.window("test")
+    coming = (test.duration_s >= 1) & (test.duration_s <= 17)
+
+    def explained(model: DurationModel) -> float:
+        predicted_s = np.clip(model.predict(test)[coming], 1, 17)
+        return float(np.corrcoef(predicted_s, test.duration_s[coming])[0, 1] ** 2)
+
+    assert explained(DurationModel.fit(train, between_s=(1, 17))) > 1.15 * explained(DurationModel.fit(train))
+
+
 def test_fitting_twice_gives_the_same_model(table: TraceTable, model: DurationModel) -> None:
     again = DurationModel.fit(table.window("train"))
     test = table.window("test")
