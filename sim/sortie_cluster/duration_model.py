@@ -65,7 +65,8 @@ class DurationModel:
         teaching = (took_s >= between_s[0]) & (took_s <= between_s[1])
         if (found := int(teaching.sum())) < _LEAST_TASKS:
             raise UserError(
-                f"{found} tasks are too few to learn durations from; read at least {_LEAST_TASKS} in the window"
+                f"trace: {found} tasks are too few to learn durations from, {_LEAST_TASKS} are enough; "
+                "raise trace.n_jobs, or widen trace.duration_s"
             )
         # Early stopping would judge by tasks of jobs that are also trained on, so the number of trees is fixed.
         regressor = HistGradientBoostingRegressor(

@@ -75,15 +75,14 @@ def tasks_of(trace: Trace) -> Tasks:
         raise UserError(f"trace: only {len(table)} tasks; raise trace.n_jobs, or widen trace.from_s and trace.until_s")
     if len(training) > _MOST_FITTED:
         training = training.select(np.arange(len(training)) < _MOST_FITTED)
-    low_s, high_s = trace.duration_s
-    model = DurationModel.fit(training, between_s=(low_s, high_s))
     chosen = table if trace.window == "all" else table.window(trace.window)
-    predicted_s = model.predict(chosen)
+    low_s, high_s = trace.duration_s
     kept = (chosen.duration_s >= low_s) & (chosen.duration_s <= high_s)
     if not kept.any():
         raise UserError(
             f"trace.duration_s: no task of the {trace.window} window takes between {low_s:g} and {high_s:g} s"
         )
+    predicted_s = DurationModel.fit(training, between_s=(low_s, high_s)).predict(chosen)
     return Tasks(chosen.select(kept), np.clip(predicted_s[kept], low_s, high_s), report)
 
 
