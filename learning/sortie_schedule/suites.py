@@ -170,7 +170,8 @@ def evaluate_suites(config: Kind, folder: Path, jobs: int = 1, json_only: bool =
         table.add_column(heading)
     for each in verdicts:
         table.add_row(*each.cells())
-    console.print(table)
+    if verdicts:
+        console.print(table)
     console.print(f"{folder}: report.md, rows.csv, claims.json")
     return rows
 
