@@ -62,6 +62,17 @@ def test_what_is_there_is_taken_over(tmp_path: Path) -> None:
     assert len(list((tmp_path / "runs").iterdir())) == 2 * len(runs)
 
 
+def test_runs_of_agents_are_taken_over_only_where_they_hear_as_far(tmp_path: Path) -> None:
+    policies = "comparison.policies=[rec, lgtc-training, lgtc]"
+
+    def done(policy: str) -> int:
+        return len(list((tmp_path / "runs").glob(f"{policy}-*.json")))
+
+    for hops in (1, 2):
+        compare(configuration(policies, f"agents.hops={hops}", "comparison.seeds=1"), tmp_path, json_only=True)
+    assert (done("rec"), done("lgtc-training"), done("lgtc-1")) == (1, 2, 2)
+
+
 def test_a_trace_of_the_users_own_is_read_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "batch_task.csv"
     write_batch_tasks(generate_trace(500, seed=3), path)
