@@ -103,6 +103,10 @@ class FlightControl:
         self._velocity = np.zeros_like(self._position)
         self._accel = np.zeros_like(self._position)
 
+    def restart(self, which: NDArray[np.bool_], position: Array, velocity: Array) -> None:
+        """Start the reference of drones whose motors stand still, [N] bool, from where they are, [N, 3] m and m/s."""
+        self._position[which], self._velocity[which], self._accel[which] = position[which], velocity[which], 0.0
+
     def rpm(self, command: Array, position: Array, attitude: Array, velocity: Array, angular_velocity: Array) -> Array:
         """Rotor speeds for the next control period; advances the reference by that period.
 

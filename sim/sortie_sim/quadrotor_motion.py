@@ -27,6 +27,9 @@ class QuadrotorMotion(ABC):
     is no whole number of periods is late or early by at most half of one, however long the flight. Flight control runs
     at every ``physics_hz / control_hz``-th period wherever the ticks fall, so a new command takes effect at most one
     control period after its tick.
+
+    Attributes:
+        powered: [N] bool, whose motors may turn; those of the others stand still until it is set again.
     """
 
     def __init__(self, config: Config, n_agents: int) -> None:
@@ -42,6 +45,7 @@ class QuadrotorMotion(ABC):
             self.quadrotor, n_agents, self.control_hz, world.max_accel_mps2, drag=world.effects.drag
         )
         self._state = np.zeros((n_agents, 13))
+        self.powered = np.ones(n_agents, bool)
         self._asked_s = Fraction(0)
         self._periods = 0
 
@@ -79,6 +83,7 @@ class QuadrotorMotion(ABC):
         position = self._checked("position", position, 3)
         self._asked_s = Fraction(0)
         self._periods = 0
+        self.powered = np.ones(self.n_agents, bool)
         self._control.reset(position)
         self._place(position)
         self._set_rpm(np.full((self.n_agents, 4), self.quadrotor.hover_rpm))
@@ -95,10 +100,17 @@ class QuadrotorMotion(ABC):
         self._asked_s += Fraction(float(duration_s))
         for _ in range(round(self._asked_s * self.physics_hz) - self._periods):
             if self._periods % self._periods_per_control == 0:
-                state = self._state
-                self._set_rpm(self._control.rpm(command, state[:, 0:3], state[:, 3:7], state[:, 7:10], state[:, 10:13]))
+                self._set_rpm(self._rpm(command))
             self._advance()
             self._periods += 1
+
+    def _rpm(self, command: Array) -> Array:
+        state = self._state
+        rpm = self._control.rpm(command, state[:, 0:3], state[:, 3:7], state[:, 7:10], state[:, 10:13])
+        if self.powered.all():
+            return rpm
+        self._control.restart(~self.powered, state[:, 0:3], state[:, 7:10])
+        return np.where(self.powered[:, None], rpm, 0.0)
 
     def step_motors(self, rpm: Array) -> None:
         """Turn the rotors at [N, 4] rpm for one control period, without flight control; for comparisons.

@@ -1,0 +1,114 @@
+"""The configuration of a flight: a delivery mission's, and what flies it; configs/flight/*.yaml show every key."""
+
+from __future__ import annotations
+
+import string
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from sortie_core.config import Config
+from sortie_core.config_sections import Finite, NonNegative, Positive, Section
+
+Adapter = Literal["simulated", "mavlink", "cflib", "crazyswarm2"]
+_FIELDS = {"drone", "number", "port"}
+
+
+def _fillable(value: str) -> str:
+    try:
+        fields = {name for _, name, _, _ in string.Formatter().parse(value) if name is not None}
+        value.format(drone=0, number=1, port=14540)
+    except (ValueError, KeyError, IndexError):
+        fields = {"?"}
+    if not fields <= _FIELDS:
+        raise ValueError("may hold {drone} (from 0), {number} (from 1), {port} (flight.first_port + drone) and no other")
+    return value
+
+
+class VehicleEntry(Section):
+    """What is different about one drone; keys as in the section `flight`."""
+
+    adapter: Adapter | None = None
+    address: str | None = None
+    origin: Annotated[list[Finite], Field(min_length=3, max_length=3)] | None = None
+
+
+class Place(Section):
+    """How one drone is reached.
+
+    Attributes:
+        adapter: what speaks to it.
+        address: where it is.
+        origin: [3] m, where the origin of its own local frame lies in the world.
+    """
+
+    adapter: Adapter
+    address: str
+    origin: tuple[float, float, float]
+
+
+class Flight(Section):
+    """What flies the drones, and when they must not."""
+
+    adapter: Adapter
+    address: str
+    first_port: Annotated[int, Field(ge=1, le=65000)]
+    vehicles: dict[Annotated[int, Field(ge=0)], VehicleEntry]
+    peers: bool
+    confirm: bool
+    setpoint_hz: Annotated[float, Field(ge=10, le=100)]
+    takeoff_s: Positive
+    climb_timeout_s: Positive
+    link_timeout_s: Positive
+    battery_warn_v: NonNegative
+    battery_land_v: NonNegative
+    record: bool
+
+    @field_validator("address")
+    @classmethod
+    def _can_be_filled(cls, value: str) -> str:
+        return _fillable(value)
+
+    @model_validator(mode="after")
+    def _voltages_ordered(self) -> Flight:
+        if self.battery_land_v > self.battery_warn_v:
+            raise ValueError(
+                f"battery_land_v: {self.battery_land_v} is above battery_warn_v = {self.battery_warn_v}; lower it"
+            )
+        return self
+
+
+class FlightConfig(Config):
+    """A delivery mission flown by vehicles."""
+
+    EXAMPLE = "configs/flight/mavlink.yaml"
+
+    flight: Flight
+
+    @model_validator(mode="after")
+    def _can_be_flown(self) -> FlightConfig:
+        if strange := [drone for drone in self.flight.vehicles if drone >= self.team.n_agents]:
+            raise ValueError(f"flight.vehicles: there is no drone {strange[0]}; team.n_agents is {self.team.n_agents}")
+        if self.ros.lockstep:
+            raise ValueError("ros.lockstep: vehicles wait for nobody; set it to false, or fly with `sortie sim`")
+        if self.ros.real_time_factor != 1:
+            raise ValueError("ros.real_time_factor: vehicles keep the clock's time; set it to 1")
+        return self
+
+    def place(self, drone: int) -> Place:
+        """How a drone is reached."""
+        flight, entry = self.flight, self.flight.vehicles.get(drone, VehicleEntry())
+        address = flight.address if entry.address is None else entry.address
+        filled = address.format(drone=drone, number=drone + 1, port=flight.first_port + drone)
+        origin: Any = tuple(entry.origin or (0.0, 0.0, 0.0))
+        return Place(adapter=entry.adapter or flight.adapter, address=filled, origin=origin)
+
+    @property
+    def adapters(self) -> dict[Adapter, tuple[int, ...]]:
+        """Which drones each adapter flies."""
+        found: dict[Adapter, list[int]] = {}
+        for drone in range(self.team.n_agents):
+            found.setdefault(self.place(drone).adapter, []).append(drone)
+        return {adapter: tuple(drones) for adapter, drones in found.items()}
+
+

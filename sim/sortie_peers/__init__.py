@@ -1,0 +1,1 @@
+"""Simulated drones that speak the protocols of real ones: what flight software meets before it meets hardware."""
