@@ -23,6 +23,10 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -32,6 +36,7 @@ SOURCES = WORKSPACE / "src"
 INSTALL = WORKSPACE / "install"
 RECORD = INSTALL / "sortie_workspace.json"  # read by sortie_cli.environment
 PYPI_PYTHON = "3.11"  # the one the ROS wheels on PyPI are built for
+FOREIGN = ("crazyflie_interfaces",)  # parts of packages of others; over a whole one, a part would hide the rest
 SOURCED = ("AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "ROS_DISTRO", "ROS_VERSION")
 
 
@@ -192,10 +197,18 @@ def install_distribution(ros: dict[str, str]) -> None:
     run([str(VENV_PYTHON), "-m", "pip", "install", *options], step_environment(ros), "pip install --editable")
 
 
-def package_digests() -> dict[str, str]:
-    """Name and content hash of every package in the workspace."""
+def installed_elsewhere(ros: dict[str, str]) -> list[str]:
+    """Packages of `FOREIGN` that the ROS installation has; they are left out of the build."""
+    prefixes = [Path(entry) for entry in ros.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if entry]
+    return [name for name in FOREIGN if any((each / "share" / name / "package.xml").is_file() for each in prefixes)]
+
+
+def package_digests(left_out: Sequence[str] = ()) -> dict[str, str]:
+    """Name and content hash of every package in the workspace that is built."""
     found = {}
     for manifest in sorted(SOURCES.glob("*/package.xml")):
+        if manifest.parent.name in left_out:
+            continue
         files = [path for path in manifest.parent.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
         found[manifest.parent.name] = digest(files)
     return found
@@ -215,6 +228,8 @@ def build_workspace(ros: dict[str, str], platform: str, packages: dict[str, str]
         command = [str(VENV_PYTHON), "-m", "colcon", "--log-base", str(WORKSPACE / "log"), "build", "--merge-install"]
         command += ["--base-paths", str(SOURCES), "--build-base", str(WORKSPACE / "build")]
         command += ["--install-base", str(INSTALL), "--packages-above", *changed]
+        if left_out := installed_elsewhere(ros):
+            command += ["--packages-ignore", *left_out]
         command += ["--event-handlers", "console_direct+", "console_stderr-", "desktop_notification-"]
         command += ["--cmake-args", "--no-warn-unused-cli", "-DBUILD_TESTING=OFF", "-DCMAKE_BUILD_TYPE=Release"]
         command += [f"-DPython3_EXECUTABLE={VENV_PYTHON}"]
@@ -233,7 +248,7 @@ def set_up(check_only: bool) -> list[str]:
     platform = digest(requirements, python, str(ROOT), str(rclpy_prefix(ros)))
     inits = sorted(str(path) for folder in ("sim", "learning") for path in ROOT.glob(f"{folder}/*/__init__.py"))
     distribution = digest([ROOT / "pyproject.toml"], platform, *inits)
-    packages = package_digests()
+    packages = package_digests(installed_elsewhere(ros))
 
     fits = venv_fits(python, ros)
     stamp, distribution_stamp = VENV / "sortie_packages.stamp", VENV / "sortie_distribution.stamp"

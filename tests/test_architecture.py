@@ -14,14 +14,16 @@ ARROWS: dict[str, set[str]] = {
     "sortie_core": set(),
     "sortie_interfaces": set(),
     "sortie_sim": {"sortie_core"},
+    "sortie_safety": {"sortie_core"},
+    "sortie_peers": {"sortie_sim"},
     "sortie_cluster": {"sortie_core"},
     "sortie_expert": {"sortie_core"},
     "sortie_policy": {"sortie_core", "sortie_cluster"},
-    "sortie_train": {"sortie_sim", "sortie_expert", "sortie_policy"},
+    "sortie_train": {"sortie_sim", "sortie_safety", "sortie_expert", "sortie_policy"},
     "sortie_schedule": {"sortie_cluster", "sortie_policy", "sortie_train"},
     "sortie_nodes": {"sortie_sim", "sortie_policy", "sortie_interfaces"},
     "sortie_bridge": {"sortie_nodes", "sortie_cluster"},
-    "sortie_flight": {"sortie_nodes"},
+    "sortie_flight": {"sortie_nodes", "sortie_safety", "sortie_peers"},
     "sortie_bringup": {"sortie_nodes", "sortie_bridge"},
 }
 ON_TOP = {"sortie_cli", "launch"}
@@ -32,6 +34,8 @@ LEARNERS = {"torchrl", "tensordict", "stable_baselines3"}
 FORBIDDEN: dict[str, set[str]] = {
     "sortie_core": {"torch", "cvxpy"} | ROS | SIMULATORS | LEARNERS,
     "sortie_sim": {"cvxpy"} | ROS | LEARNERS,
+    "sortie_safety": {"torch", "cvxpy"} | ROS | SIMULATORS | LEARNERS,
+    "sortie_peers": {"torch", "cvxpy"} | ROS | LEARNERS,
     "sortie_cluster": {"torch", "cvxpy"} | ROS | SIMULATORS | LEARNERS,
     "sortie_expert": {"torch"} | ROS | SIMULATORS | LEARNERS,
     "sortie_policy": {"cvxpy"} | ROS | SIMULATORS | LEARNERS,

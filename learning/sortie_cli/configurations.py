@@ -8,12 +8,18 @@ from sortie_cluster.config import ClusterConfig
 from sortie_cluster.flows_config import FlowsConfig
 from sortie_cluster.live_config import LiveConfig
 from sortie_core.config import Config, Configuration, load, sections
+from sortie_core.flight_config import FlightConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-KINDS: dict[str, type[Configuration]] = {"flows": FlowsConfig, "live": LiveConfig, "cluster": ClusterConfig}
+KINDS: dict[str, type[Configuration]] = {
+    "flows": FlowsConfig,
+    "live": LiveConfig,
+    "cluster": ClusterConfig,
+    "flight": FlightConfig,
+}
 """The section that tells a kind, the first that is there; without any it is a delivery mission."""
 
 

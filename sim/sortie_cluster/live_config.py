@@ -17,8 +17,9 @@ from pydantic import Field, model_validator
 from sortie_cluster.cluster import linked_by_radius
 from sortie_cluster.config import Agents, Arrivals, Nodes, Trace  # noqa: TC001  pydantic needs them
 from sortie_cluster.reports import Reports
-from sortie_core.config import Config, Configuration, UserError, load, load_config, sections
+from sortie_core.config import Config, Configuration, UserError, load, sections
 from sortie_core.config_sections import Comm, NonNegative, Positive, Ros, Section, Seed
+from sortie_core.flight_config import FlightConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -186,13 +187,14 @@ class LiveConfig(Configuration):
 
 
 def load_graph_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
-    """The configuration of a graph: a delivery mission's, or, where the file has the section `live`, a `LiveConfig`.
+    """The configuration of a graph: a delivery mission's, or by its section `flight` or `live` one of those.
 
-    The latter is called a `Config` as well, since it has all that the nodes which serve both read of one.
+    A `LiveConfig` is called a `Config` as well, since it has all that the nodes which serve both read of one.
 
     Raises:
         UserError: as `sortie_core.config.load`.
     """
-    if "live" in sections(path):
+    found = sections(path)
+    if "live" in found:
         return cast("Config", load(LiveConfig, path, overrides))
-    return load_config(path, overrides)
+    return load(FlightConfig if "flight" in found else Config, path, overrides)

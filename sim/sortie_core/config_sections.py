@@ -266,14 +266,40 @@ class Evaluation(Section):
         return self
 
 
+def _polygon(corners: list[list[float]]) -> list[list[float]]:
+    if corners and len(corners) < 3:
+        raise ValueError(f"{corners} is no polygon; give at least three corners, or [] for the arena with its margin")
+    edges = list(zip(corners, [*corners[1:], *corners[:1]], strict=True))
+    if any(start == end for start, end in edges):
+        raise ValueError("has the same corner twice in a row; leave one out (the last one leads back to the first)")
+    for k, one in enumerate(edges):
+        for other in edges[k + 2 : len(edges) - (k == 0)]:
+            if _cross(*one, *other):
+                raise ValueError(f"its wall {one} crosses its wall {other}; put the corners in turn")
+    return corners
+
+
+def _cross(a: list[float], b: list[float], c: list[float], d: list[float]) -> bool:
+    """Whether the segments a-b and c-d have a point in common."""
+
+    def side(p: list[float], q: list[float], r: list[float]) -> float:
+        return (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])
+
+    return side(a, b, c) * side(a, b, d) <= 0 and side(c, d, a) * side(c, d, b) <= 0
+
+
 class Safety(Section):
     """Limits of the safety gate, the only publisher of setpoints."""
 
+    geofence: Annotated[list[Annotated[list[Finite], Field(min_length=2, max_length=2)]], AfterValidator(_polygon)]
     geofence_margin_m: NonNegative
     z_min_m: Finite
     z_max_m: Finite
     max_speed_mps: Positive
     max_accel_mps2: Positive
+    reaction_s: NonNegative
+    shield: Literal["barrier", "orca", "none"]
+    separation_m: Positive
     stale_after_s: Positive
     land_after_s: Positive
 

@@ -21,7 +21,9 @@ def _fillable(value: str) -> str:
     except (ValueError, KeyError, IndexError):
         fields = {"?"}
     if not fields <= _FIELDS:
-        raise ValueError("may hold {drone} (from 0), {number} (from 1), {port} (flight.first_port + drone) and no other")
+        raise ValueError(
+            "may hold {drone} (from 0), {number} (from 1), {port} (flight.first_port + drone) and no other"
+        )
     return value
 
 
@@ -110,5 +112,3 @@ class FlightConfig(Config):
         for drone in range(self.team.n_agents):
             found.setdefault(self.place(drone).adapter, []).append(drone)
         return {adapter: tuple(drones) for adapter, drones in found.items()}
-
-

@@ -1,7 +1,7 @@
 """A process of simulated drones, each behind the wire format that a configuration names for it.
 
 They stand where the layout of the configuration's seed has them, share one PyBullet world, and fly in real time. Faults
-come as lines of JSON on standard input: ``{"drone": 3, "fault": "silent"}``; see `sortie_peers.peer.spoil`.
+come as lines of JSON on standard input, where that is a pipe: ``{"drone": 3, "fault": "silent"}``; see `sortie_peers.peer.spoil`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import selectors
 import signal
+import stat
 import sys
 import time
 from importlib import import_module
@@ -27,7 +28,10 @@ from sortie_sim.quadrotor_motion import QuadrotorMotion
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PEERS = {"mavlink": ("sortie_peers.mavlink_peer", "MavlinkPeer"), "cflib": ("sortie_peers.crazyflie_peer", "CrazyfliePeer")}
+_PEERS = {
+    "mavlink": ("sortie_peers.mavlink_peer", "MavlinkPeer"),
+    "cflib": ("sortie_peers.crazyflie_peer", "CrazyfliePeer"),
+}
 _RULES: dict[str, Failsafe] = {"mavlink": PX4, "cflib": CRAZYFLIE}
 _PERIOD_S = 0.005
 _MOST_S = 0.1
@@ -139,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"sortie: {error}", file=sys.stderr)
         return 2
     service = Service(stack, dict(zip(drones, peers, strict=True)))
-    if not sys.stdin.isatty():
+    if stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode):
         service.listen(sys.stdin.fileno())
 
     def stop(*_: object) -> None:

@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 _CLIMB_GAIN_PER_S = 2.0
 """Commanded climb per metre of altitude error where the task is 2-D."""
 _MAX_CLIMB_MPS = 1.0
+LANDING_SPEED_MPS = 0.5
+"""Descent of a drone that is landed."""
+_LANDED_M = 0.05
+"""Whose centre is this low has landed: its motors stop."""
+
+
+def climb_rate(wanted_m: float, height_m: Array) -> Array:
+    """The climb that holds an altitude, m/s, for drones at heights [N] m."""
+    rate: Array = np.clip(_CLIMB_GAIN_PER_S * (wanted_m - height_m), -_MAX_CLIMB_MPS, _MAX_CLIMB_MPS)
+    return rate
 
 
 class MissionWorld:
@@ -41,6 +51,7 @@ class MissionWorld:
         self.motion: Motion = make_motion(config, config.team.n_agents) if motion is None else motion
         flat = config.task.dimensions == 2
         self._floor_m = config.world.altitude_m + (0.0 if flat else config.arena_half_m)
+        self._landing = np.zeros(config.team.n_agents, bool)
         self._initial: WorldState | None = None
         self._state: WorldState | None = None
         self._metrics: MissionMetrics | None = None
@@ -81,6 +92,7 @@ class MissionWorld:
     def restart(self, layout: WorldState) -> WorldState:
         """Begin a mission from a layout with a batch axis of 1 and team.n_agents drones."""
         self.motion.reset(self._in_space(layout.position[0], self._floor_m))
+        self._landing[:] = False
         self._initial = self._state = layout
         self._metrics = MissionMetrics(layout, self.config)
         return layout
@@ -104,8 +116,8 @@ class MissionWorld:
         wanted = np.where(before.alive[0][:, None], given, 0.0)
         command = self._in_space(wanted, 0.0)
         if self.config.task.dimensions == 2:
-            climb = _CLIMB_GAIN_PER_S * (self._floor_m - self.motion.position[:, 2])
-            command[:, 2] = np.clip(climb, -_MAX_CLIMB_MPS, _MAX_CLIMB_MPS)
+            command[:, 2] = climb_rate(self._floor_m, self.motion.position[:, 2])
+        self._descend(command)
         self.motion.step(command, dt_s)
 
         after, _ = deliver(self._moved(before), self.config)
@@ -121,9 +133,26 @@ class MissionWorld:
         failure_time_s[0, index] = min(failure_time_s[0, index], state.time_s[0])
         self._state = state.replace(failure_time_s=failure_time_s)
 
+    def land(self, index: int) -> None:
+        """A drone goes down where it is, and takes no further part."""
+        self.fail_agent(index)
+        self._landing[index] = True
+
+    def cut(self, index: int) -> None:
+        """The motors of a drone stop at once, and it takes no further part; point dynamics have none."""
+        self.fail_agent(index)
+        self.motion.stop_motors(index)
+
     def close(self) -> None:
         """Give the simulator back."""
         self.motion.close()
+
+    def _descend(self, command: Array) -> None:
+        """Set the climb [m/s] of drones that land in a command [N, 3]; stop the motors of those that have."""
+        down = self.motion.position[:, 2] <= _LANDED_M
+        command[self._landing, 2] = np.where(down, 0.0, -LANDING_SPEED_MPS)[self._landing]
+        for index in np.flatnonzero(self._landing & down):
+            self.motion.stop_motors(int(index))
 
     def _moved(self, state: WorldState) -> WorldState:
         """The state with positions and velocities as the motion reports them."""

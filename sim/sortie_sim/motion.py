@@ -61,6 +61,10 @@ class Motion(Protocol):
         """
         ...
 
+    def stop_motors(self, index: int) -> None:
+        """The motors of a drone stop until the next `reset`; where there are none, nothing happens."""
+        ...
+
     def close(self) -> None:
         """Give the simulator back; further calls of `close` do nothing."""
         ...

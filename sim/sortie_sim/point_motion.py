@@ -52,6 +52,9 @@ class PointMotion:
         )
         self._position, self._velocity = position[0], velocity[0]
 
+    def stop_motors(self, index: int) -> None:
+        """Points have no motors, and stay where they are."""
+
     def close(self) -> None:
         """Nothing to give back."""
 

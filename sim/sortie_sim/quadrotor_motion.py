@@ -126,6 +126,10 @@ class QuadrotorMotion(ABC):
             self._advance()
             self._periods += 1
 
+    def stop_motors(self, index: int) -> None:
+        """The motors of a drone stop until the next `reset`, or until `powered` is set."""
+        self.powered[index] = False
+
     @abstractmethod
     def close(self) -> None:
         """Give the simulator back."""

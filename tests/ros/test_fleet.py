@@ -29,7 +29,7 @@ def test_every_drone_has_one_place(n_agents: int, size: int) -> None:
         if len(node.drones) == 1:
             assert (node.executable, node.namespace) == ("agent_node", f"/drone_{node.drones[0]}")
             assert node.parameters["index"] == node.drones[0]
-    manager = next(node for node in nodes if node.executable == MANAGER)
+    manager = next(node for node in nodes if node.name == MANAGER)
     assert manager.parameters["out"] == "/somewhere"
 
 

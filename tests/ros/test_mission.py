@@ -213,7 +213,7 @@ def test_bad_input_is_one_line(missions: Missions, change: str, culprit: str) ->
 def test_the_manager_names_who_is_not_there(domain: int) -> None:
     overrides = ["ros.ready_timeout_s=1.0", "team.n_agents=2"]
     nodes = fleet(load_config(YAML, overrides), YAML, overrides)
-    manager = next(node for node in nodes if node.executable == MANAGER)
+    manager = next(node for node in nodes if node.name == MANAGER)
     begin_s = time.monotonic()
     done = subprocess.run(command_line(manager), capture_output=True, text=True, timeout=30)
     assert done.returncode == 1

@@ -70,7 +70,7 @@ def processes(checkpoint: Path, domain: int) -> Iterator[list[subprocess.Popen[b
     ]
     nodes = fleet(load_config(YAML, overrides), YAML, overrides)
     served = [
-        replace(node, parameters={**node.parameters, "autostart": False}) if node.executable == MANAGER else node
+        replace(node, parameters={**node.parameters, "autostart": False}) if node.name == MANAGER else node
         for node in nodes
     ]
     running = [subprocess.Popen(command_line(node)) for node in served]

@@ -26,6 +26,7 @@ _ROWS = (
     ("late ticks", "late_ticks", "{:.0f}"),
     ("collisions", "collisions", "{:.0f}"),
     ("least separation", "min_separation_m", "{:.2f} m"),
+    ("setpoints that the shield changed", "shielded_share", "{:.1%}"),
     ("packets sent", "messages_sent", "{:,}"),
     ("packets delivered", "messages_delivered", "{:,}"),
     ("bytes sent", "bytes_sent", "{:,}"),

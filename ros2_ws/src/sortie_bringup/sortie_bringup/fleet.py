@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sortie_bridge.dask_backend import reachable
 from sortie_cluster.live_config import LiveConfig
 from sortie_core.config import UserError
+from sortie_core.flight_config import FlightConfig
 from sortie_core.layout import sample_layout
 from sortie_policy.checkpoint import check_compatible, check_exported, load_metadata
 from sortie_policy.cluster_checkpoint import load_cluster_policy
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 
     from sortie_core.config import Config
 
-MANAGER = "mission_node"
-"""Executable of the process that flies the mission; it ends with the mission, and its exit code is the outcome."""
+MANAGER = "mission"
+"""Name of the node that flies the mission; its process ends with the mission, and its exit code is the outcome."""
 MOST_PROCESSES = 100
 """Fast DDS finds no ports for more participants on one machine."""
-_N_INFRASTRUCTURE = 5
-"""World or bridge, radio, safety gate, manager, and the runner."""
+_N_INFRASTRUCTURE = 8
+"""World or bridge, radio, safety gate, manager, runner; in flight vehicles, peers and the recorder."""
 Value = str | bool | int | list[str]
 
 
@@ -39,6 +40,8 @@ class NodeDescription:
         parameters: ROS parameters.
         arguments: of the command line, before ROS's own.
         drones: whose policies run in it; empty for the processes that every mission needs.
+        outlives: it ends after the others, who talk to it until they have.
+        title: for people, where it is no node.
     """
 
     package: str
@@ -48,13 +51,15 @@ class NodeDescription:
     parameters: Mapping[str, Value] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
     drones: tuple[int, ...] = ()
+    outlives: bool = False
+    title: str = ""
 
     @property
     def label(self) -> str:
         """A short name for people."""
         if len(self.drones) == 1:
             return f"drone_{self.drones[0]}"
-        return f"drones_{self.drones[0]}-{self.drones[-1]}" if self.drones else str(self.name)
+        return f"drones_{self.drones[0]}-{self.drones[-1]}" if self.drones else self.title or str(self.name)
 
 
 def fleet(
@@ -73,21 +78,52 @@ def fleet(
 
     Returns:
         World, radio, safety gate, manager, and the agents: ros.agents_per_process of them to a process. A live cluster
-        has a bridge for a world, and no safety gate.
+        has a bridge for a world, and no safety gate; a flight has vehicles besides, a process for each adapter, and
+        where flight.peers asks for them what they speak to.
     """
     common: dict[str, Value] = {"config_file": str(config_file), "overrides": list(overrides) or [""]}
     manager = common | {"out": "" if out is None else str(out), "autostart": True}
-    live = isinstance(config, LiveConfig)
-    world = ("sortie_bridge", "bridge_node") if live else ("sortie_nodes", "world_node")
+    if isinstance(config, LiveConfig):
+        world, gate, managing = ("sortie_bridge", "bridge_node"), None, "sortie_nodes"
+    elif isinstance(config, FlightConfig):
+        world, gate, managing = ("sortie_flight", "flight_world_node"), "flight_gate_node", "sortie_flight"
+    else:
+        world, gate, managing = ("sortie_nodes", "world_node"), "safety_node", "sortie_nodes"
+    executable = "flight_mission_node" if isinstance(config, FlightConfig) else "mission_node"
     infrastructure = [
+        *(_vehicles(config, common, config_file, overrides) if isinstance(config, FlightConfig) else ()),
         NodeDescription(*world, "world", "/", common),
         NodeDescription("sortie_nodes", "comm_relay_node", "comm_relay", "/", common),
-        *([] if live else [NodeDescription("sortie_flight", "safety_node", "safety_gate", "/", common)]),
-        NodeDescription("sortie_nodes", MANAGER, "mission", "/", manager),
+        *([NodeDescription("sortie_flight", gate, "safety_gate", "/", common)] if gate else []),
+        NodeDescription(managing, executable, MANAGER, "/", manager),
     ]
     n_agents, size = config.team.n_agents, config.ros.agents_per_process
     groups = [tuple(range(first, min(first + size, n_agents))) for first in range(0, n_agents, size)]
     return infrastructure + [_agents(drones, common) for drones in groups]
+
+
+def _vehicles(
+    config: FlightConfig, common: Mapping[str, Value], config_file: str | Path, overrides: Sequence[str]
+) -> list[NodeDescription]:
+    """What speaks to the drones, and what it speaks to where that is not real."""
+    nodes = []
+    for adapter in config.adapters if config.flight.peers else ():
+        arguments = ("--config", str(config_file), "--adapter", adapter, "--", *overrides)
+        if adapter == "crazyswarm2":
+            nodes.append(
+                NodeDescription(
+                    "sortie_flight", "crazyswarm2_peer_node", "crazyflie_server", "/", common, outlives=True
+                )
+            )
+        elif adapter != "simulated":
+            peers = NodeDescription(
+                "sortie_flight", "peers", None, None, {}, arguments, outlives=True, title=f"{adapter}_peers"
+            )
+            nodes.append(peers)
+    for adapter in config.adapters:
+        parameters = {**common, "adapter": adapter}
+        nodes.append(NodeDescription("sortie_flight", "vehicle_node", f"vehicles_{adapter}", "/", parameters))
+    return nodes
 
 
 def check(config: Config) -> None:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from sortie_bringup.fleet import NodeDescription
 
 _PR_SET_PDEATHSIG = 1
-_PATIENCE_S = ((signal.SIGTERM, 5.0), (signal.SIGKILL, 2.0))
-"""How to ask a process to end, and how long to wait before asking more firmly.
+_PATIENCE_S = ((signal.SIGTERM, 12.0), (signal.SIGKILL, 2.0))
+"""How to ask a process to end, and how long to wait before asking more firmly: drones are landed first.
 
 Not SIGINT first: a Python process that is still starting answers that with a traceback.
 """
@@ -95,10 +95,10 @@ class ProcessGroup:
         self._running = [entry for entry in self._running if entry not in over]
         return [(node, process.returncode) for node, process in over]
 
-    def stop(self) -> list[tuple[NodeDescription, str]]:
-        """End all processes; those that ended otherwise than cleanly, and how."""
+    @staticmethod
+    def _end(processes: list[subprocess.Popen[str]]) -> None:
         for number, patience_s in _PATIENCE_S:
-            alive = [process for _, process in self._running if process.poll() is None]
+            alive = [process for process in processes if process.poll() is None]
             for process in alive:
                 _signal(process, number)
             deadline_s = time.monotonic() + patience_s
@@ -107,6 +107,11 @@ class ProcessGroup:
                     process.wait(max(0.0, deadline_s - time.monotonic()))
                 except subprocess.TimeoutExpired:
                     continue
+
+    def stop(self) -> list[tuple[NodeDescription, str]]:
+        """End all processes; those that ended otherwise than cleanly, and how."""
+        for last in (False, True):
+            self._end([process for node, process in self._running if node.outlives is last])
         for reader in self._readers:
             reader.join(1.0)
         # One that is still starting, or about to end by itself, takes the signal as the system means it.

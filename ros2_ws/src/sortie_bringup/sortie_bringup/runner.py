@@ -161,7 +161,7 @@ def _follow(processes: ProcessGroup, line: LiveLine) -> int:
             executor.spin_once(timeout_sec=_POLL_S)
             line.update(observer)
             for node, exit_code in processes.ended():
-                if node.executable == MANAGER and exit_code in (SUCCEEDED, FAILED, BAD_INPUT):
+                if node.name == MANAGER and exit_code in (SUCCEEDED, FAILED, BAD_INPUT):
                     return exit_code
                 if not node.drones:
                     raise RunnerError(f"{node.label} ended with {describe(exit_code)}; no mission goes on without it")

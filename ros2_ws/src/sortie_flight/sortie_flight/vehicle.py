@@ -167,3 +167,32 @@ class Repeat:
             return False
         self._last_s[name] = now_s
         return True
+
+
+class PoseFilter:
+    """Tells a new measurement of a pose from an old one that is sent again.
+
+    An estimator that has come to a stop goes on sending, and its stamps advance. But two measurements of a drone that
+    flies never agree to the last bit, so a position that does is not taken for a measurement. On the ground it may be.
+    """
+
+    def __init__(self) -> None:
+        """Nothing has been measured yet."""
+        self._stamp_s = -math.inf
+        self._position: Vector = np.full(3, math.nan)
+
+    def takes(self, stamp_s: float, position: Vector, airborne: bool) -> bool:
+        """Whether this is a new measurement.
+
+        Args:
+            stamp_s: when it was made, by whatever clock, s.
+            position: [3] m.
+            airborne: the drone is off the ground.
+        """
+        if not stamp_s > self._stamp_s or not np.isfinite(position).all():
+            return False
+        self._stamp_s = stamp_s
+        if airborne and np.array_equal(position, self._position):
+            return False
+        self._position = position
+        return True

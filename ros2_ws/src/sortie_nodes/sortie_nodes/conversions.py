@@ -12,7 +12,7 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, TwistStamped
 from nav_msgs.msg import Odometry
-from sortie_interfaces.msg import Claim, Consumer, ConsumerArray, Frame, Stock, Task, WorldStatus
+from sortie_interfaces.msg import Claim, Consumer, ConsumerArray, Frame, Setpoint, Stock, Task, WorldStatus
 from sortie_interfaces.msg import HandOver as HandOverMsg
 from sortie_interfaces.msg import Packet as PacketMsg
 from std_msgs.msg import Header
@@ -160,6 +160,13 @@ def velocity_from(message: TwistStamped) -> Vector:
     """[3] m/s, world frame."""
     linear = message.twist.linear
     return np.array([linear.x, linear.y, linear.z])
+
+
+def setpoint_message(mode: int, velocity: Vector, stamp: Time, height_m: float = 0.0) -> Setpoint:
+    """What a drone is to do: a mode of Setpoint.msg, a velocity [3] m/s in the world frame, and a height, m."""
+    message = Setpoint(header=Header(stamp=stamp, frame_id=WORLD_FRAME), mode=int(mode), height=float(height_m))
+    message.velocity.x, message.velocity.y, message.velocity.z = map(float, velocity)
+    return message
 
 
 def claim_message(decision: Decision, stamp: Time) -> Claim:

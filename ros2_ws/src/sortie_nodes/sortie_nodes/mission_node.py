@@ -59,8 +59,7 @@ class MissionNode(Node):
         self._script: Script | None = None
         # where nothing flies, there is no gate
         self._gated = not isinstance(self.config, LiveConfig)
-        infrastructure = ("world", "comm_relay", *(("safety_gate",) if self._gated else ()))
-        names: list[tuple[str, int | None]] = [(name, None) for name in infrastructure]
+        names: list[tuple[str, int | None]] = [(name, None) for name in self.infrastructure()]
         names += [(f"drone_{k}/agent", k) for k in range(self.config.team.n_agents)]
         self._team = LifecycleManager(self, names, lambda: self._record.lost)
         self._start = self.create_client(StartWorld, "world/start")
@@ -77,6 +76,22 @@ class MissionNode(Node):
         self._timer = self.create_timer(_POLL_S, self._resume, clock=Clock(clock_type=ClockType.STEADY_TIME))
         if autostart:
             self._run(self._autostart())
+
+    def infrastructure(self) -> list[str]:
+        """Nodes without which no mission can be flown."""
+        return ["world", "comm_relay", *(["safety_gate"] if self._gated else [])]
+
+    def get_ready(self) -> Script:
+        """All nodes are up, the mission has not begun: what has to be done before it can.
+
+        Raises:
+            MissionError: it cannot be done.
+        """
+        yield from ()
+
+    def come_home(self) -> Script:
+        """The mission is over, well or not, and all nodes are up: what has to be done before they may stop."""
+        yield from ()
 
     def _run(self, script: Script) -> None:
         self._script = script
@@ -120,6 +135,7 @@ class MissionNode(Node):
             if status.name.endswith("/safety_gate"):
                 values = {item.key: item.value for item in status.values}
                 self._safety_final = values.pop("active") == "False"
+                self._record.setpoints = int(values.pop("setpoints"))
                 self._record.interventions = {key: int(value) for key, value in values.items()}
 
     # The mission.
@@ -173,11 +189,14 @@ class MissionNode(Node):
             began_s = time.monotonic()
             yield from self._team.bring_up(self.config.ros.ready_timeout_s)
             self.get_logger().info(f"{len(self._team.living)} nodes ready in {time.monotonic() - began_s:.1f} s")
+            yield from self.get_ready()
             yield from self._start_world(seed, limit_s)
             yield from self._follow(goal)
         except MissionError:
+            yield from self.come_home()
             yield from self._take_down()
             raise
+        yield from self.come_home()
         yield from self._take_down()
         summary = record.summary()
         if self._out:

@@ -39,6 +39,8 @@ class MissionRecord:
         self.faults: list[tuple[float, Fault]] = [(0.0, fault) for fault in lost]
         self.reports: dict[int, AgentReport] = {}
         self.interventions: dict[str, int] = {}
+        self.setpoints = 0
+        self.flight: dict[str, Any] = {}
         self.consumer_position = np.zeros((0, 3))
         self._rows: list[tuple[Any, ...]] = []
 
@@ -100,6 +102,9 @@ class MissionRecord:
             "agent_tick_cpu_ms": _percentiles(report.cpu for report in self.reports.values()),
             "agent_ticks_abandoned": sum(report.ticks_abandoned for report in self.reports.values()),
             "safety_interventions": self.interventions,
+            "setpoints": self.setpoints,
+            "shielded_share": round(self.interventions.get("separation", 0) / max(self.setpoints, 1), 6),
+            **({"flight": self.flight} if self.flight else {}),
             "faults": [
                 {"time_s": round(time_s, 9), "kind": fault.kind, "drone": fault.drone, "text": fault.text}
                 for time_s, fault in self.faults

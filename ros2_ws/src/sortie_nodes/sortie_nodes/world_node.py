@@ -9,10 +9,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
 from rosgraph_msgs.msg import Clock
-from sortie_interfaces.msg import ConsumerArray, Fault, Stock, WorldStatus
+from sortie_interfaces.msg import ConsumerArray, Fault, Setpoint, Stock, WorldStatus
 from sortie_interfaces.srv import StartWorld
 from visualization_msgs.msg import MarkerArray
 
@@ -26,15 +25,12 @@ from sortie_nodes.conversions import (
     status_message,
     stock_message,
     tick_of,
-    velocity_from,
 )
 from sortie_nodes.markers import team_markers
 from sortie_nodes.spinning import run
 from sortie_nodes.ticking_node import TickingNode
 from sortie_sim.mission_world import MissionWorld
 
-_ODOMETRY_READERS = 3
-"""The drone's agent, the radio and the safety gate."""
 _STATUS_READERS = 2
 """The radio and the mission's manager."""
 _DIGITS = 6
@@ -45,6 +41,8 @@ class WorldNode(TickingNode):
     """Moves the team tick by tick and tells each drone what it perceives; in lockstep it waits for all setpoints."""
 
     ANSWER = "setpoint"
+    CLOCK_READERS = 1  # the safety gate
+    ODOMETRY_READERS = 3  # the drone's agent, the radio and the safety gate
 
     def __init__(self, **options: Any) -> None:
         """Make the topics; the simulator is started on configuring.
@@ -55,17 +53,21 @@ class WorldNode(TickingNode):
         super().__init__(**options)
         n_agents = self.config.team.n_agents
         self._loaded: MissionWorld | None = None
-        self._clock_publisher = self.speak(Clock, "/clock", qos.CLOCK)
+        self._clock_publisher = self.speak(Clock, "/clock", qos.CLOCK, self.CLOCK_READERS)
         self._status = self.speak(WorldStatus, "team_status", qos.TEAM_STATUS, _STATUS_READERS)
         self._consumers = self.speak(ConsumerArray, "consumers", qos.TICK_STATE, n_agents + 1, by_drones=True)
         self._markers = self.create_publisher(MarkerArray, "markers", qos.MARKERS)
         self._odometry, self._stock = [], []
         for k in range(n_agents):
-            self._odometry.append(self.speak(Odometry, f"drone_{k}/odom", qos.TICK_STATE, _ODOMETRY_READERS, k))
+            self._odometry.append(self.speak(Odometry, f"drone_{k}/odom", qos.TICK_STATE, self.ODOMETRY_READERS, k))
             self._stock.append(self.speak(Stock, f"drone_{k}/stock", qos.TICK_STATE, drone=k))
-            self.hear(TwistStamped, f"drone_{k}/setpoint", partial(self._on_setpoint, k), qos.COMMAND, drone=k)
+            self.link_setpoints(k)
         self.follow_faults()
         self.create_service(StartWorld, "~/start", self._on_start)
+
+    def link_setpoints(self, drone: int) -> None:
+        """Hear what a drone is to do."""
+        self.hear(Setpoint, f"drone_{drone}/setpoint", partial(self._on_setpoint, drone), qos.COMMAND, drone=drone)
 
     # Lifecycle.
 
@@ -103,7 +105,7 @@ class WorldNode(TickingNode):
             response.message = refusal
             return response
         try:
-            self._world.reset(request.seed)
+            self.reset_world(request.seed)
         except UserError as error:
             response.message = str(error)
             return response
@@ -114,6 +116,14 @@ class WorldNode(TickingNode):
         self.announce()
         response.success = True
         return response
+
+    def reset_world(self, seed: int) -> None:
+        """Begin the mission of a seed.
+
+        Raises:
+            UserError: its layout cannot be made.
+        """
+        self._world.reset(seed)
 
     def tell(self) -> None:
         """Publish a tick: first the time, then the team, then what each drone perceives."""
@@ -167,10 +177,15 @@ class WorldNode(TickingNode):
 
     # What ends a tick.
 
-    def _on_setpoint(self, drone: int, message: TwistStamped) -> None:
+    def _on_setpoint(self, drone: int, message: Setpoint) -> None:
         if not self.running:
             return
-        self._velocity[drone] = velocity_from(message)
+        if message.mode == Setpoint.EMERGENCY:
+            self._world.cut(drone)
+        elif message.mode == Setpoint.LAND:
+            self._world.land(drone)
+        velocity = message.velocity
+        self._velocity[drone] = velocity.x, velocity.y, velocity.z
         if self.config.ros.lockstep and tick_of(message.header.stamp, self.dt_s) == self.tick:
             self._setpoints.add(drone)
             self.answered()

@@ -1,0 +1,147 @@
+"""What both gates have in common: the only publishers of setpoints, in simulation and in flight."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import Counter
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sortie_interfaces.msg import Fault, Setpoint
+from std_srvs.srv import Empty, Trigger
+
+from sortie_nodes import qos
+from sortie_nodes.managed_node import ManagedNode
+from sortie_safety.safety_gate import Command, Intervention, Kinematics, SafetyGate
+from sortie_safety.shield import Others
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class DroneChannel:
+    """What a gate last heard of one drone.
+
+    Attributes:
+        gate: its checks.
+        command: velocity wanted; before the first one, to stay where it is.
+        own: where it is, and how it moves; None before that is known.
+        told: to land or to stop its motors, by somebody; then a mode of Setpoint.msg.
+        passed_s: time of the last setpoint.
+        count: interventions while it took part.
+        setpoints: how many there were while it took part.
+    """
+
+    def __init__(self, gate: SafetyGate, since_s: float) -> None:
+        """As if hover had been commanded at `since_s`."""
+        self.gate = gate
+        self.command = Command(since_s, np.zeros(3))
+        self.own: Kinematics | None = None
+        self.told: int | None = None
+        self.passed_s = since_s
+        self.count: Counter[Intervention] = Counter()
+        self.setpoints = 0
+
+
+class GateNode(ManagedNode):
+    """One gate per drone, and the services by which people land drones or cut their motors.
+
+    `/all/emergency` and `/drone_k/emergency` (std_srvs/Empty, which is what Crazyswarm2 offers under the first name, so
+    that one call reaches both) stop motors at once, for good. `/all/land` and `/drone_k/land` (std_srvs/Trigger) land.
+    Both work whatever the gate is doing, and count as faults: a drone that is told so takes no further part.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """Make the topics and services.
+
+        Raises:
+            UserError: the configuration cannot be read.
+        """
+        super().__init__("safety_gate", **options)
+        self.drones = range(self.config.team.n_agents)
+        self.setpoints = [self.speak(Setpoint, f"drone_{k}/setpoint", qos.COMMAND, drone=k) for k in self.drones]
+        self.follow_faults()
+        self._offer("all", self.drones)
+        for k in self.drones:
+            self._offer(f"drone_{k}", (k,))
+        self.begin()
+
+    def _offer(self, whom: str, drones: range | tuple[int, ...]) -> None:
+        self.create_service(Empty, f"/{whom}/emergency", partial(self._on_emergency, drones))
+        self.create_service(Trigger, f"/{whom}/land", partial(self._on_land, drones))
+
+    @abstractmethod
+    def make_channel(self) -> DroneChannel:
+        """As a mission begins."""
+
+    @abstractmethod
+    def act(self, drone: int) -> None:
+        """Somebody has told this drone something: publish a setpoint now."""
+
+    def begin(self) -> None:
+        """Start every gate from hover; whose motors were cut stays cut."""
+        cut = [channel.told == Setpoint.EMERGENCY for channel in getattr(self, "channels", ())]
+        self.channels = [self.make_channel() for _ in self.drones]
+        for channel, was_cut in zip(self.channels, cut, strict=False):
+            channel.told = Setpoint.EMERGENCY if was_cut else None
+
+    def vital_signs(self) -> dict[str, object]:
+        """Interventions of all gates by reason, and the number of setpoints."""
+        total = sum((channel.count for channel in self.channels), Counter())
+        signs: dict[str, object] = {reason.value: total[reason] for reason in Intervention}
+        return signs | {"setpoints": sum(channel.setpoints for channel in self.channels)}
+
+    # What people say.
+
+    def tell(self, drone: int, mode: int, kind: str, text: str) -> None:
+        """Have a drone land (or its motors cut), for good, and report it as lost; an emergency is never taken back."""
+        channel = self.channels[drone]
+        if channel.told == Setpoint.EMERGENCY:
+            return
+        channel.told = mode
+        self.act(drone)
+        self.report_fault(kind, drone, text)
+
+    def _on_emergency(
+        self, drones: range | tuple[int, ...], _: Empty.Request, response: Empty.Response
+    ) -> Empty.Response:
+        for drone in drones:
+            self.tell(drone, Setpoint.EMERGENCY, Fault.EMERGENCY, f"the motors of drone {drone} are cut: emergency")
+        return response
+
+    def _on_land(
+        self, drones: range | tuple[int, ...], _: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        for drone in drones:
+            self.tell(drone, Setpoint.LAND, Fault.TOLD_TO_LAND, f"drone {drone} is told to land")
+        response.success = True
+        return response
+
+    # What drones do.
+
+    def checked(self, drone: int, now_s: float, others: Others) -> NDArray[np.float64]:
+        """The velocity that a drone may fly, [3] m/s; interventions are counted while it takes part."""
+        channel = self.channels[drone]
+        velocity, reasons = channel.gate.setpoint(now_s, channel.command, channel.own, others)
+        if drone not in self.lost:
+            channel.count.update(reasons)
+            channel.setpoints += 1
+        return velocity
+
+    def others_of(self, drone: int, flying: NDArray[np.bool_]) -> Others:
+        """Who flies near a drone, where it was last known to be.
+
+        Args:
+            drone: which.
+            flying: [N] bool, who is in the air.
+        """
+        axes = self.config.task.dimensions
+        near = [
+            (channel.own.position[:axes], channel.own.velocity[:axes], k not in self.lost)
+            for k, channel in enumerate(self.channels)
+            if k != drone and flying[k] and channel.own is not None and channel.own.finite
+        ]
+        position, velocity, cooperative = zip(*near, strict=True) if near else ((), (), ())
+        shape = (len(near), axes)
+        return Others(np.reshape(position, shape), np.reshape(velocity, shape), np.array(cooperative, bool))

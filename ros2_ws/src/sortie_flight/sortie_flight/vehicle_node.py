@@ -1,0 +1,222 @@
+"""Hosts the vehicles of one adapter: passes setpoints on to them, and what they tell to the graph."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from nav_msgs.msg import Odometry
+from rclpy.time import Time
+from sortie_interfaces.msg import Setpoint as SetpointMsg
+from sortie_interfaces.msg import VehicleStatus
+
+from sortie_core.config import UserError
+from sortie_flight.simulated_vehicle import SimulatedFleet
+from sortie_flight.vehicle import Mode, Setpoint, Vehicle, VehicleError
+from sortie_nodes import qos
+from sortie_nodes.conversions import odometry_message
+from sortie_nodes.managed_node import ManagedNode
+from sortie_nodes.params import declare
+from sortie_nodes.spinning import run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sortie_core.flight_config import FlightConfig
+
+_POLL_S = 0.02
+_STATUS_S = 0.1
+_INTERVALS = 500
+_DOWN_S = 8.0
+"""Whoever ends this process waits so long at most for its drones to be on the ground, s."""
+
+
+class Hosted:
+    """One vehicle, and what was last passed on to it.
+
+    Attributes:
+        drone: its number.
+        vehicle: it.
+        setpoint: the newest.
+        heard_s: when that came, monotonic clock, s.
+        intervals: between setpoints that were passed on, s.
+        count: how many were.
+        told_s: when the pose was measured that was last published, s.
+    """
+
+    def __init__(self, drone: int, vehicle: Vehicle) -> None:
+        self.drone, self.vehicle = drone, vehicle
+        self.setpoint = Setpoint(Mode.GROUND)
+        self.heard_s = -math.inf
+        self.intervals: deque[float] = deque(maxlen=_INTERVALS)
+        self.count = 0
+        self.told_s = -math.inf
+
+    def take(self, setpoint: Setpoint) -> None:
+        """Pass a setpoint on."""
+        now_s = time.monotonic()
+        if self.count:
+            self.intervals.append(now_s - self.heard_s)
+        self.setpoint, self.heard_s, self.count = setpoint, now_s, self.count + 1
+        self.vehicle.command(setpoint)
+
+
+class VehicleNode(ManagedNode):
+    """The vehicles of one adapter, all in one process, since they may share a radio.
+
+    A drone whose gate falls silent for safety.stale_after_s holds its position; after safety.land_after_s it lands.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """Make the topics; links are opened on configuring.
+
+        Raises:
+            UserError: the configuration cannot be read, or no drone is flown by the adapter.
+        """
+        super().__init__("vehicles", **options)
+        self.adapter = declare(self, "adapter", "", "mavlink, cflib, crazyswarm2 or simulated")
+        self._flight_config = cast("FlightConfig", self.config)
+        self._drones = self._flight_config.adapters.get(self.adapter, ())
+        if not self._drones:
+            raise UserError(f"{self.get_fully_qualified_name()}: no drone is flown by adapter {self.adapter!r}")
+        self._hosted: list[Hosted] = []
+        self._odometry, self._status = {}, {}
+        for k in self._drones:
+            self.hear(SetpointMsg, f"drone_{k}/setpoint", partial(self._on_setpoint, k), qos.COMMAND, drone=k)
+            self._odometry[k] = self.speak(Odometry, f"drone_{k}/vehicle/odom", qos.TICK_STATE, 2, drone=k)
+            self._status[k] = self.speak(VehicleStatus, f"drone_{k}/vehicle/status", qos.COMMAND, drone=k)
+        self.wall_timer(_POLL_S, self._poll)
+        self.wall_timer(_STATUS_S, self._report)
+
+    # Lifecycle.
+
+    def prepare(self) -> None:
+        """Open the links.
+
+        Raises:
+            UserError: one cannot be opened.
+        """
+        if self._hosted:
+            return
+        vehicles = self._vehicles()
+        for drone, vehicle in zip(self._drones, vehicles, strict=True):
+            try:
+                vehicle.open()
+            except VehicleError as error:
+                raise UserError(f"drone {drone}: {error}") from None
+        self._hosted = [Hosted(drone, each) for drone, each in zip(self._drones, vehicles, strict=True)]
+
+    def _vehicles(self) -> Sequence[Vehicle]:
+        config = self._flight_config
+        if self.adapter == "simulated":
+            return SimulatedFleet(config, self._drones).vehicles
+        places = [config.place(k) for k in self._drones]
+        if self.adapter == "crazyswarm2":
+            from sortie_flight.crazyswarm2_vehicle import Crazyswarm2Vehicle
+
+            return [Crazyswarm2Vehicle(self, p.address, p.origin, k) for k, p in zip(self._drones, places, strict=True)]
+        if self.adapter == "cflib":
+            from sortie_flight.crazyflie_vehicle import CrazyflieVehicle as Kind
+        else:
+            from sortie_flight.mavlink_vehicle import MavlinkVehicle as Kind  # type: ignore[assignment]
+        return [Kind(p.address, p.origin, k) for k, p in zip(self._drones, places, strict=True)]
+
+    def release(self) -> None:
+        """Links stay open: drones may still be told to land."""
+
+    def destroy_node(self) -> None:
+        """Land whoever is in the air, and close the links."""
+        self._come_down()
+        for each in self._hosted:
+            each.vehicle.close()
+        super().destroy_node()
+
+    def vital_signs(self) -> dict[str, object]:
+        """How regularly setpoints are passed on."""
+        pooled = [interval for each in self._hosted for interval in each.intervals]
+        if not pooled:
+            return {}
+        p50, p99 = np.percentile(pooled, (50, 99))
+        return {"setpoint_interval_ms_p50": round(1e3 * p50, 3), "setpoint_interval_ms_p99": round(1e3 * p99, 3)}
+
+    # The stream.
+
+    def _on_setpoint(self, drone: int, message: SetpointMsg) -> None:
+        hosted = next((each for each in self._hosted if each.drone == drone), None)
+        if hosted is None or (hosted.setpoint.mode is Mode.EMERGENCY and message.mode != Mode.EMERGENCY):
+            return
+        velocity = np.array([message.velocity.x, message.velocity.y, message.velocity.z])
+        hosted.take(Setpoint(Mode(message.mode), velocity, message.height))
+
+    def _poll(self) -> None:
+        now_s, safety = time.monotonic(), self.config.safety
+        for each in self._hosted:
+            silent_s = now_s - each.heard_s
+            airborne = each.setpoint.mode in (Mode.TAKE_OFF, Mode.FOLLOW)
+            if airborne and silent_s > safety.land_after_s:
+                each.setpoint = Setpoint(Mode.LAND)
+                self.get_logger().error(f"no setpoint for drone {each.drone} in {silent_s:.1f} s: it is landed")
+            if each.setpoint.mode is Mode.FOLLOW and silent_s > safety.stale_after_s:
+                each.vehicle.command(Setpoint(Mode.FOLLOW))
+            elif each.setpoint.mode in (Mode.LAND, Mode.EMERGENCY) and silent_s > safety.stale_after_s:
+                each.vehicle.command(each.setpoint)
+            self._tell(each)
+
+    def _tell(self, each: Hosted) -> None:
+        """Publish a pose that is new."""
+        state = each.vehicle.state()
+        if state.measured_s <= each.told_s:
+            return
+        each.told_s = state.measured_s
+        age_ns = int(1e9 * (time.monotonic() - state.measured_s))
+        stamp = Time(nanoseconds=self.get_clock().now().nanoseconds - age_ns).to_msg()
+        message = odometry_message(
+            f"drone_{each.drone}/base_link", stamp, state.position, state.velocity, state.attitude
+        )
+        self._odometry[each.drone].publish(message)
+
+    def _report(self) -> None:
+        now_s = time.monotonic()
+        for each in self._hosted:
+            state, can = each.vehicle.state(), each.vehicle.capabilities
+            status = VehicleStatus(
+                drone=each.drone,
+                adapter=self.adapter,
+                connected=now_s - state.heard_s < self._flight_config.flight.link_timeout_s,
+                armed=state.armed,
+                airborne=state.airborne,
+                locked=state.locked,
+                can_arm=can.arm,
+                battery=state.battery_v,
+                link=state.link,
+                latency=state.latency_s,
+                boots=state.boots,
+                mode=state.mode,
+                failsafe=state.failsafe,
+                remarks=list(can.remarks),
+                setpoints=each.count,
+            )
+            status.header.stamp = self.get_clock().now().to_msg()
+            if each.intervals:
+                status.interval_p50, status.interval_p99 = map(float, np.percentile(each.intervals, (50, 99)))
+            self._status[each.drone].publish(status)
+
+    def _come_down(self) -> None:
+        deadline_s = time.monotonic() + _DOWN_S
+        flying = [
+            each for each in self._hosted if each.setpoint.mode in (Mode.ARM, Mode.TAKE_OFF, Mode.FOLLOW, Mode.LAND)
+        ]
+        while flying and time.monotonic() < deadline_s:
+            for each in flying:
+                each.vehicle.command(Setpoint(Mode.LAND))
+            time.sleep(_POLL_S)
+            flying = [each for each in flying if each.vehicle.state().airborne]
+
+
+def main() -> int:
+    """Run the vehicles of one adapter."""
+    return run(lambda: [VehicleNode()])
