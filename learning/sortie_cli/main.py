@@ -52,6 +52,23 @@ def sim(
     _run_graph(config, overrides, out, lockstep, json)
 
 
+@app.command()
+def fly(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file, e.g. configs/flight/mavlink.yaml.")],
+    overrides: Overrides = None,
+    out: Out = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Arm as soon as the checklist is green, without asking.")] = False,
+    json: Json = False,
+) -> None:
+    """Fly a mission with real drones, or with simulated autopilots that speak their protocols (flight.peers=true)."""
+    from sortie_core.config import load
+    from sortie_core.flight_config import FlightConfig
+
+    changes = [*(overrides or []), *(["flight.confirm=false"] if yes else [])]
+    load(FlightConfig, config, changes)
+    _run_graph(config, changes, out, False, json)
+
+
 def _run_graph(config: Path, overrides: list[str] | None, out: Path | None, lockstep: bool, json: bool) -> None:
     """Let the runner of a graph of ROS 2 nodes take this process's place."""
     from sortie_cli.environment import workspace_environment

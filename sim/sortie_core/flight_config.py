@@ -106,6 +106,16 @@ class FlightConfig(Config):
         return Place(adapter=entry.adapter or flight.adapter, address=filled, origin=origin)
 
     @property
+    def real(self) -> bool:
+        """Something may be hurt: not all drones are simulated."""
+        return not self.flight.peers and set(self.adapters) != {"simulated"}
+
+    @property
+    def asks(self) -> bool:
+        """Drones are armed only once somebody has said so."""
+        return self.flight.confirm and self.real
+
+    @property
     def adapters(self) -> dict[Adapter, tuple[int, ...]]:
         """Which drones each adapter flies."""
         found: dict[Adapter, list[int]] = {}

@@ -25,6 +25,7 @@ setup(
             "comm_relay_node = sortie_nodes.comm_relay_node:main",
             "world_node = sortie_nodes.world_node:main",
             "mission_node = sortie_nodes.mission_node:main",
+            "recorder_node = sortie_nodes.recorder_node:main",
         ]
     },
 )

@@ -68,6 +68,16 @@ class LiveLine:
         """Take it away."""
         self._progress.stop()
 
+    def make_observer(self) -> MissionObserver:
+        """What it looks through."""
+        from sortie_bringup.mission_observer import MissionObserver
+
+        return MissionObserver()
+
+    def interrupted(self, observer: MissionObserver) -> bool:
+        """Ctrl-C: nothing has to be done before the end."""
+        return False
+
     def update(self, observer: MissionObserver) -> None:
         """Show the newest that is known."""
         if observer.status is None:
@@ -93,6 +103,11 @@ def outcome_table(summary: dict[str, Any], *, success: bool) -> Table:
         table.add_row(
             "agent's tick p50 / p95 / p99", " / ".join(f"{tick_ms[p]:.1f}" for p in ("p50", "p95", "p99")) + " ms"
         )
+    if flight := summary.get("flight"):
+        period, late = (flight.get(f"setpoint_interval_ms_{share}") or 0.0 for share in ("p50", "p99"))
+        table.add_row("setpoints every, p50 / p99", f"{period:.1f} / {late:.1f} ms")
+        poses = (flight.get(f"pose_latency_ms_{share}") for share in ("p50", "p99"))
+        table.add_row("poses late by, p50 / p99", " / ".join("-" if p is None else f"{p:.1f}" for p in poses) + " ms")
     changed = {key: count for key, count in summary["safety_interventions"].items() if count}
     table.add_row("safety interventions", ", ".join(f"{key} {count}" for key, count in changed.items()) or "none")
     table.add_row("faults", "\n".join(f"{f['time_s']:.1f} s: {f['text']}" for f in summary["faults"]) or "none")

@@ -39,7 +39,8 @@ class NodeDescription:
         namespace: of the node; None as for `name`.
         parameters: ROS parameters.
         arguments: of the command line, before ROS's own.
-        drones: whose policies run in it; empty for the processes that every mission needs.
+        drones: whose policies run in it.
+        needed: no mission goes on without it.
         outlives: it ends after the others, who talk to it until they have.
         title: for people, where it is no node.
     """
@@ -51,6 +52,7 @@ class NodeDescription:
     parameters: Mapping[str, Value] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
     drones: tuple[int, ...] = ()
+    needed: bool = True
     outlives: bool = False
     title: str = ""
 
@@ -79,7 +81,7 @@ def fleet(
     Returns:
         World, radio, safety gate, manager, and the agents: ros.agents_per_process of them to a process. A live cluster
         has a bridge for a world, and no safety gate; a flight has vehicles besides, a process for each adapter, and
-        where flight.peers asks for them what they speak to.
+        where flight.peers asks for them what they speak to, and where flight.record and `out` do, what records it.
     """
     common: dict[str, Value] = {"config_file": str(config_file), "overrides": list(overrides) or [""]}
     manager = common | {"out": "" if out is None else str(out), "autostart": True}
@@ -91,6 +93,7 @@ def fleet(
         world, gate, managing = ("sortie_nodes", "world_node"), "safety_node", "sortie_nodes"
     executable = "flight_mission_node" if isinstance(config, FlightConfig) else "mission_node"
     infrastructure = [
+        *(_recorder(config, out) if isinstance(config, FlightConfig) else ()),
         *(_vehicles(config, common, config_file, overrides) if isinstance(config, FlightConfig) else ()),
         NodeDescription(*world, "world", "/", common),
         NodeDescription("sortie_nodes", "comm_relay_node", "comm_relay", "/", common),
@@ -100,6 +103,14 @@ def fleet(
     n_agents, size = config.team.n_agents, config.ros.agents_per_process
     groups = [tuple(range(first, min(first + size, n_agents))) for first in range(0, n_agents, size)]
     return infrastructure + [_agents(drones, common) for drones in groups]
+
+
+def _recorder(config: FlightConfig, out: str | Path | None) -> list[NodeDescription]:
+    """What records the graph: first, to miss nothing of it; a flight that it cannot record goes on."""
+    if out is None or not config.flight.record:
+        return []
+    parameters: dict[str, Value] = {"out": f"{out}/flight.mcap"}
+    return [NodeDescription("sortie_nodes", "recorder_node", "recorder", "/", parameters, needed=False, outlives=True)]
 
 
 def _vehicles(
@@ -164,7 +175,7 @@ def _check_live(config: LiveConfig) -> None:
 
 def _agents(drones: tuple[int, ...], common: Mapping[str, Value]) -> NodeDescription:
     if len(drones) == 1:
-        parameters = {**common, "index": drones[0]}
-        return NodeDescription("sortie_nodes", "agent_node", "agent", f"/drone_{drones[0]}", parameters, drones=drones)
+        name, namespace, parameters = "agent", f"/drone_{drones[0]}", {**common, "index": drones[0]}
+        return NodeDescription("sortie_nodes", "agent_node", name, namespace, parameters, drones=drones, needed=False)
     arguments = ("--drones", *map(str, drones))
-    return NodeDescription("sortie_nodes", "agent_host", None, None, common, arguments, drones)
+    return NodeDescription("sortie_nodes", "agent_host", None, None, common, arguments, drones, needed=False)

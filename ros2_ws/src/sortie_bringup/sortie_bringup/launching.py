@@ -86,8 +86,8 @@ def _actions(node: NodeDescription) -> list[LaunchDescriptionEntity]:
         arguments=list(node.arguments),
         output="screen",
     )
-    if node.drones:
-        return [process]  # the team goes on without an agent, and reports it
+    if not node.needed:
+        return [process]  # the team goes on without an agent, and reports it, or without a recording
     return [process, RegisterEventHandler(OnProcessExit(target_action=process, on_exit=_end))]
 
 

@@ -25,9 +25,13 @@ from sortie_bringup.shared_memory import remove_orphans
 from sortie_cluster.live_config import LiveConfig, load_graph_config
 from sortie_core.config import Config, UserError
 from sortie_core.files import write_atomically
+from sortie_core.flight_config import FlightConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from sortie_bringup.flight_console import FlightConsole
+    from sortie_bringup.mission_observer import MissionObserver
 
 SUCCEEDED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
@@ -97,9 +101,8 @@ def _fly(options: argparse.Namespace, config: Config, overrides: list[str], cons
     try:
         for node in fleet(config, Path(options.config).resolve(), overrides, folder):
             processes.start(node)
-        doing = ("scheduling", "of the tasks ended") if isinstance(config, LiveConfig) else ("flying", "delivered")
-        with LiveLine(console, config.duration_s, quiet=options.json, doing=doing) as line:
-            exit_code = _follow(processes, line)
+        with _view(config, console, quiet=options.json) as view:
+            exit_code = _follow(processes, view)
     finally:
         for node, how in processes.stop():
             console.print(f"{node.label} did not end cleanly: {how}")
@@ -116,6 +119,16 @@ def _fly(options: argparse.Namespace, config: Config, overrides: list[str], cons
         Console().print(outcome_table(summary, success=exit_code == SUCCEEDED))
         Console(soft_wrap=True).print(f"{folder}: summary.json, trajectory.npz, config.yaml, {plot.name}")
     return exit_code
+
+
+def _view(config: Config, console: Console, *, quiet: bool) -> LiveLine | FlightConsole:
+    if isinstance(config, FlightConfig):
+        # its imports need the workspace, which has been found by now
+        from sortie_bringup.flight_console import FlightConsole
+
+        return FlightConsole(console, config, quiet=quiet)
+    doing = ("scheduling", "of the tasks ended") if isinstance(config, LiveConfig) else ("flying", "delivered")
+    return LiveLine(console, config.duration_s, quiet=quiet, doing=doing)
 
 
 def _report_cluster(
@@ -139,35 +152,47 @@ def _report_cluster(
     return exit_code
 
 
-def _follow(processes: ProcessGroup, line: LiveLine) -> int:
+def _follow(processes: ProcessGroup, view: Any) -> int:
     """Spin until the mission's manager has ended; returns its exit code.
 
     Raises:
         RunnerError: another process without which no mission can go on has ended.
+        KeyboardInterrupt: somebody has interrupted, and nothing has to be done before the end.
     """
     # Imported while the children start, which takes them longer.
     import rclpy
     from rclpy.experimental import EventsExecutor
     from rclpy.signals import SignalHandlerOptions
 
-    from sortie_bringup.mission_observer import MissionObserver
-
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    interrupted = False
     try:
-        observer = MissionObserver()
+        observer = view.make_observer()
         executor = EventsExecutor()
         executor.add_node(observer)
         while True:
-            executor.spin_once(timeout_sec=_POLL_S)
-            line.update(observer)
-            for node, exit_code in processes.ended():
-                if node.name == MANAGER and exit_code in (SUCCEEDED, FAILED, BAD_INPUT):
-                    return exit_code
-                if not node.drones:
-                    raise RunnerError(f"{node.label} ended with {describe(exit_code)}; no mission goes on without it")
-                observer.report_exit(node.drones, describe(exit_code))
+            try:
+                executor.spin_once(timeout_sec=_POLL_S)
+                view.update(observer)
+                if (exit_code := _ended(processes, observer)) is not None:
+                    return INTERRUPTED if interrupted else exit_code
+            except KeyboardInterrupt:
+                if not view.interrupted(observer):
+                    raise
+                interrupted = True
     finally:
         rclpy.try_shutdown()
+
+
+def _ended(processes: ProcessGroup, observer: MissionObserver) -> int | None:
+    """The exit code of the mission's manager, if it has ended; agents that have are reported."""
+    for node, exit_code in processes.ended():
+        if node.name == MANAGER and exit_code in (SUCCEEDED, FAILED, BAD_INPUT):
+            return exit_code
+        if node.needed:
+            raise RunnerError(f"{node.label} ended with {describe(exit_code)}; no mission goes on without it")
+        observer.report_exit(node.drones, describe(exit_code))
+    return None
 
 
 def _interrupt(*_: object) -> NoReturn:

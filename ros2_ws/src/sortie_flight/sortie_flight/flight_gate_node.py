@@ -102,8 +102,7 @@ class FlightGateNode(GateNode):
 
     def _on_status(self, drone: int, message: VehicleStatus) -> None:
         self._status[drone] = message
-        if message.connected:
-            self._heard_s[drone] = time.monotonic()
+        self._heard_s[drone] = time.monotonic() - message.silent
 
     def _on_command(self, drone: int, message: TwistStamped) -> None:
         velocity = velocity_from(message)

@@ -30,7 +30,7 @@ _IN_THE_AIR = {"arm", "take_off", "follow", "land"}
 class FlightMissionNode(MissionNode):
     """Has the drones armed once the checklist is green and somebody has said so, and landed in the end.
 
-    Somebody says so by calling `safety_gate/arm`; where flight.confirm is false, this node does it.
+    Somebody says so by calling `safety_gate/arm`; where flight.confirm is false, or no drone is real, this node does it.
     """
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class FlightMissionNode(MissionNode):
             MissionError: the checklist stays red, or no drone comes up.
         """
         config = cast("FlightConfig", self.config)
-        if config.flight.confirm:
+        if config.asks:
             self.get_logger().info("waiting for somebody to arm: service safety_gate/arm")
             yield from until(self._under_way, math.inf)
         else:

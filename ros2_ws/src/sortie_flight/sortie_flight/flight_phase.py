@@ -126,7 +126,8 @@ class DroneFlight:
         if sight.battery_v < flight.battery_land_v:
             return Fault.BATTERY, f"its battery has {sight.battery_v:.2f} V"
         if sight.pose_age_s > safety.land_after_s:
-            return Fault.POSE, f"its pose has not been measured for {sight.pose_age_s:.1f} s"
+            kind = Fault.LINK if sight.silent_s > safety.stale_after_s else Fault.POSE
+            return kind, f"its pose has not been measured for {sight.pose_age_s:.1f} s"
         if self.mode is Mode.ARM:
             return (Fault.TAKE_OFF, "it did not arm") if here_s > ARMING_S else None
         if sight.can_arm and not sight.armed:

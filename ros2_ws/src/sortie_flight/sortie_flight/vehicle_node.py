@@ -186,7 +186,7 @@ class VehicleNode(ManagedNode):
             status = VehicleStatus(
                 drone=each.drone,
                 adapter=self.adapter,
-                connected=now_s - state.heard_s < self._flight_config.flight.link_timeout_s,
+                silent=now_s - state.heard_s,
                 armed=state.armed,
                 airborne=state.airborne,
                 locked=state.locked,

@@ -7,6 +7,8 @@ one message each would otherwise overwrite itself in the reader, RELIABLE or not
 
 from __future__ import annotations
 
+from collections.abc import Sequence  # noqa: TC003
+
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 
@@ -45,3 +47,13 @@ DIAGNOSTICS = _profile(200)
 
 MARKERS = _profile(1)
 """For people's eyes; only the newest counts."""
+
+
+def recording(publishers: Sequence[QoSProfile]) -> QoSProfile:
+    """What hears all that these publish: as reliable, and as latched, as the least of them."""
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=1000,
+        reliability=min(each.reliability for each in publishers),
+        durability=min(each.durability for each in publishers),
+    )

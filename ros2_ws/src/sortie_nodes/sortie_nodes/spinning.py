@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import rclpy
 from rclpy.experimental import EventsExecutor
@@ -21,12 +21,17 @@ FAILED, BAD_INPUT = 1, 2
 """Exit codes of a process: what it was for did not succeed; what it was given is wrong."""
 
 
-def run(make_nodes: Callable[[], Iterable[Node]], args: Sequence[str] | None = None) -> int:
+def run(
+    make_nodes: Callable[[], Iterable[Node]],
+    args: Sequence[str] | None = None,
+    make_executor: Callable[[], Any] = EventsExecutor,
+) -> int:
     """Make nodes, spin them until they are shut down or one of them sets `exit_code`, and take them down.
 
     Args:
         make_nodes: called once ROS is up; may be a generator, so that nodes made before an error are destroyed too.
         args: command line, sys.argv where None.
+        make_executor: what is there of an executor needs no more than `add_node` and `spin_once`.
 
     Returns:
         The exit code of the process.
@@ -40,7 +45,7 @@ def run(make_nodes: Callable[[], Iterable[Node]], args: Sequence[str] | None = N
     try:
         for node in make_nodes():
             nodes.append(node)
-        executor = EventsExecutor()
+        executor = make_executor()
         for node in nodes:
             executor.add_node(node)
         # spin() of this executor runs no callback in some builds; spin_once does, at the same cost.
