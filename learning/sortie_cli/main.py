@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from typer.exceptions import TyperException
@@ -34,6 +34,7 @@ Overrides = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="New folder for the run; default runs/<UTC time>.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out DIR.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Fly so many missions one after the other, seeds counting up.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
@@ -45,10 +46,14 @@ def sim(
     lockstep: Annotated[
         bool, typer.Option("--lockstep", help="Each tick waits for every drone: bit-exact replay, any speed.")
     ] = False,
+    seeds: Seeds = 1,
     json: Json = False,
 ) -> None:
-    """Fly a mission as a graph of ROS 2 nodes."""
-    _load(config, overrides)
+    """Fly a mission as a graph of ROS 2 nodes, in simulation."""
+    loaded = _load(config, overrides)
+    if seeds > 1:
+        flags = ["--lockstep"] if lockstep else []
+        _fly_series("sim", [str(config), *(overrides or []), *flags], loaded.seed, seeds, out, json)
     _run_graph(config, overrides, out, lockstep, json)
 
 
@@ -58,15 +63,34 @@ def fly(
     overrides: Overrides = None,
     out: Out = None,
     yes: Annotated[bool, typer.Option("--yes", help="Arm as soon as the checklist is green, without asking.")] = False,
+    seeds: Seeds = 1,
     json: Json = False,
 ) -> None:
     """Fly a mission with real drones, or with simulated autopilots that speak their protocols (flight.peers=true)."""
-    from sortie_core.config import load
+    from sortie_core.config import load, sections
     from sortie_core.flight_config import FlightConfig
 
+    if "flight" not in sections(config):
+        raise _user_error(
+            f"{config} has no section flight; fly it with `sortie sim`, or start from a copy of {FlightConfig.EXAMPLE}"
+        )
     changes = [*(overrides or []), *(["flight.confirm=false"] if yes else [])]
-    load(FlightConfig, config, changes)
+    loaded = load(FlightConfig, config, changes)
+    if seeds > 1:
+        if loaded.asks:
+            raise _user_error("--seeds flies many missions without asking; add --yes, or flight.peers=true")
+        _fly_series("fly", [str(config), *changes], loaded.seed, seeds, out, json)
     _run_graph(config, changes, out, False, json)
+
+
+def _fly_series(
+    command: str, arguments: list[str], first_seed: int, n_seeds: int, out: Path | None, json: bool
+) -> NoReturn:
+    from sortie_cli.run_folder import create_run_folder
+    from sortie_cli.series import fly_series
+
+    folder = out if out is not None and (out / f"seed-{first_seed}").is_dir() else create_run_folder(out)
+    raise typer.Exit(fly_series(command, arguments, first_seed, n_seeds, folder, json))
 
 
 def _run_graph(config: Path, overrides: list[str] | None, out: Path | None, lockstep: bool, json: bool) -> None:
@@ -333,8 +357,10 @@ def _user_error(message: str) -> Exception:
 
 
 def _load(config: Path, overrides: list[str] | None) -> Config:
-    from sortie_core.config import load_config
+    from sortie_core.config import load_config, sections
 
+    if "flight" in sections(config):
+        raise _user_error(f"{config} is a flight; use `sortie fly`, or a mission such as configs/delivery.yaml")
     return load_config(config, overrides or [])
 
 

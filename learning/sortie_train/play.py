@@ -16,6 +16,7 @@ from sortie_core.exploration import Exploration
 from sortie_core.metrics import MissionMetrics
 from sortie_core.packets import Packet
 from sortie_core.reward import reward_terms
+from sortie_safety.team_gate import TeamGate
 from sortie_sim.mission_world import MissionWorld
 from sortie_sim.point_world import PointWorld, StepResult
 from sortie_train.agreement import Agreement
@@ -34,6 +35,8 @@ Figures = dict[str, np.ndarray]
 CURVE, STOCK = "delivered_share", "living_stock"
 """[L, T + 1] at the start and after every tick: the delivered share; and the stock of living drones, over the demand at
 the start."""
+SHIELDED = "shielded_share"
+"""[L] share of setpoints that the separation shield has changed."""
 _BATCH = 128
 """Most missions of the point world that are played together."""
 _PAIRS = 2**18
@@ -51,7 +54,8 @@ def fly(config: Config, make_team: Callable[[Config], Team], advance: Callable[[
         advance: called with the number of missions that have just ended.
 
     Returns:
-        The figures of `play`, in the order of the layouts.
+        The figures of `play`, in the order of the layouts; where quadrotors fly, through the safety gate as over ROS,
+        also `SHIELDED`.
     """
     first, count = config.evaluation.first_seed, config.evaluation.n_layouts
     seeds = range(first, first + count)
@@ -66,7 +70,10 @@ def fly(config: Config, make_team: Callable[[Config], Team], advance: Callable[[
     else:
         with closing(MissionWorld(config)) as world:
             for seed in seeds:
-                parts.append(play(make_team(_by_itself(config, seed)), world.reset(seed), partial(_step_one, world)))
+                gate = TeamGate(config)
+                step = partial(_step_one, world, gate)
+                figures = play(make_team(_by_itself(config, seed)), world.reset(seed), step)
+                parts.append(figures | {SHIELDED: np.array([gate.shielded_share])})
                 advance(1)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -162,10 +169,11 @@ class _Radio:
         return {"bytes_per_agent_s": self._sent / agent_s, "neighbours": self._in_range / agent_s}
 
 
-def _step_one(world: MissionWorld, velocity_command: np.ndarray) -> StepResult:
+def _step_one(world: MissionWorld, gate: TeamGate, velocity_command: np.ndarray) -> StepResult:
     """One tick of a flown mission, with what `PointWorld.step` tells of its own."""
-    before, config = world.state, world.config
-    after = world.step(velocity_command[0])
+    before, config, motion = world.state, world.config, world.motion
+    time_s, wanted = float(before.time_s[0]), velocity_command[0].astype(np.float64)
+    after = world.step(gate.setpoints(time_s, wanted, motion.position, motion.velocity, before.alive[0]))
     served = serving(before.replace(position=after.position), config.task.service_radius_m)
     squared = squared_distances(after.position, after.present)
     linked = adjacency(after.position, after.alive, config.comm.radius_m, squared)

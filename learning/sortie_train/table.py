@@ -28,8 +28,10 @@ FIGURES = {
     "bytes_per_agent_s": "bytes_per_agent_s",
     "min_separation_m": "min_separation_m",
     "energy_proxy": "energy_proxy",
+    "shielded_share": "shielded_share",
 }
-"""Keys of a row, and the figures whose means over seeds and layouts they are; time_to_90_s where it was reached."""
+"""Keys of a row, and the figures whose means over seeds and layouts they are; time_to_90_s where it was reached, and
+shielded_share where drones fly through safety gates."""
 
 
 _PIPE_WIDTH = 200
@@ -88,6 +90,8 @@ class Contest:
             "backend": self.backend,
         }
         for key, figure in FIGURES.items():
+            if figure not in figures:
+                continue
             row[key] = _known(_mean(figures[figure]))
             row[_interval_key(key)] = _pair(self.bootstrap.interval(figures[figure]))
         several = len(headline) > 1
@@ -180,6 +184,7 @@ def _cells(row: dict[str, Any], subject: str | None) -> dict[str, str]:
         "delivered": _cell(row, "delivered_mean", 3),
         "to 90 %, s": "-" if row["time_to_90_s"] is None else f"{row['time_to_90_s']:.1f}{reached}",
         "collisions /agent-min": _cell(row, "collisions_per_agent_min", 2),
+        **({"changed by the shield": f"{row['shielded_share']:.1%}"} if "shielded_share" in row else {}),
         "return": f"{row['return_mean']:.3f}",
         "bytes /agent-s": f"{row['bytes_per_agent_s']:.0f}",
     }

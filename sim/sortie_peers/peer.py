@@ -79,7 +79,8 @@ def spoil(peer: Peer, fault: str, value: float = 0.0) -> None:
 
     Args:
         peer: with what.
-        fault: silent, heard (again), loss (`value`: share of packets), frozen, thawed, reboot, battery (`value`: V).
+        fault: silent, heard (again), loss, frozen, thawed, reboot, battery.
+        value: of loss the share of packets; of battery the voltage of a cell, V.
 
     Raises:
         ValueError: there is no such fault.

@@ -1,7 +1,8 @@
 """A process of simulated drones, each behind the wire format that a configuration names for it.
 
 They stand where the layout of the configuration's seed has them, share one PyBullet world, and fly in real time. Faults
-come as lines of JSON on standard input, where that is a pipe: ``{"drone": 3, "fault": "silent"}``; see `sortie_peers.peer.spoil`.
+come as lines of JSON on standard input, where that is a pipe: ``{"drone": 3, "fault": "silent"}``, as
+`sortie_peers.peer.spoil` has them.
 """
 
 from __future__ import annotations

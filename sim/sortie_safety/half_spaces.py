@@ -1,9 +1,9 @@
 """What is allowed as half-spaces of velocity, and the allowed velocity nearest to a wanted one.
 
 The quadratic program ``min |u - w|^2 + (K s)^2  s.t.  n_k . u + s >= b_k (soft), n_k . u >= b_k (hard), s >= 0`` is a
-least-distance problem, which Lawson and Hanson ("Solving Least Squares Problems", 1974, chapter 23) turn into a non-negative least-squares problem:
-exact, and as small as there are half-spaces. The slack s is used only where the half-spaces have nothing in common, and
-is then as small as can be.
+least-distance problem, which Lawson and Hanson ("Solving Least Squares Problems", 1974, chapter 23) turn into a
+non-negative least-squares problem: exact, and as small as there are half-spaces. The slack s is used only where the
+half-spaces have nothing in common, and is then as small as can be.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Two shields behind one interface, both decentralised and reciprocal, that is, of two drones that know of each other each
 does half of what is needed; for one that does not take part, the other does all of it.
 
-barrier: a control-barrier function. Wherever both drones of a pair begin to brake now, they must come to stand no nearer
-    than the separation D: ``d - D - s(v_i) - s(v_j) >= 0`` with ``s(v) = v t + v^2 / (2 a)``, v the speed toward the
+barrier: a control-barrier function. If both drones of a pair begin to brake now, they must come to stand no nearer than
+    the separation D: ``d - D - s(v_i) - s(v_j) >= 0`` with ``s(v) = v t + v^2 / (2 a)``, v the speed toward the
     other, reaction time t and braking a. That the one in front may have to stop for a third is thereby allowed for. A
     drone that is faster than that is told to brake by as much more as its lag swallows.
 orca: optimal reciprocal collision avoidance (van den Berg, Guy, Lin, Manocha, "Reciprocal n-body collision avoidance",

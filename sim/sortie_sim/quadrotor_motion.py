@@ -100,11 +100,12 @@ class QuadrotorMotion(ABC):
         self._asked_s += Fraction(float(duration_s))
         for _ in range(round(self._asked_s * self.physics_hz) - self._periods):
             if self._periods % self._periods_per_control == 0:
-                self._set_rpm(self._rpm(command))
+                self._set_rpm(self._controlled(command))
             self._advance()
             self._periods += 1
 
-    def _rpm(self, command: Array) -> Array:
+    def _controlled(self, command: Array) -> Array:
+        """Rotor speeds [N, 4] rpm for the next control period."""
         state = self._state
         rpm = self._control.rpm(command, state[:, 0:3], state[:, 3:7], state[:, 7:10], state[:, 10:13])
         if self.powered.all():

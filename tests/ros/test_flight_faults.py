@@ -25,6 +25,7 @@ from std_srvs.srv import Empty, Trigger
 from sortie_bringup.fleet import fleet
 from sortie_core.config import load
 from sortie_core.flight_config import FlightConfig
+from sortie_flight.mavlink_vehicle import MavlinkVehicle
 from sortie_nodes import qos
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ class Flight:
         self._commander = {}
         for k in range(N_DRONES):
             self._commander[k] = node.create_publisher(TwistStamped, f"drone_{k}/cmd_vel", qos.COMMAND)
-            hear(VehicleStatus, f"drone_{k}/vehicle/status", lambda new, k=k: self.vehicle.update({k: new}), qos.COMMAND)
+            topic = f"drone_{k}/vehicle/status"
+            hear(VehicleStatus, topic, lambda new, k=k: self.vehicle.update({k: new}), qos.COMMAND)
             hear(Setpoint, f"drone_{k}/setpoint", lambda new, k=k: self.setpoint.update({k: new}), qos.COMMAND)
             hear(Odometry, f"drone_{k}/vehicle/odom", lambda _: None, qos.TICK_STATE)
         hear(DiagnosticArray, "flight_status", self._on_phases, qos.DIAGNOSTICS)
@@ -308,7 +310,14 @@ def test_who_ends_the_vehicles_has_them_land_first(mavlink_flight: Flight) -> No
     flight.until_flying()
     flight.send("vehicles", signal.SIGTERM)
     assert flight.ended("vehicles", DOWN_S + 5 * LATE_S) == 0
-    assert not flight.vehicle[0].airborne or flight.vehicle[0].mode
+    seen = MavlinkVehicle(flight.config.place(0).address, (0.0, 0.0, 0.0), 0)
+    seen.open()
+    try:
+        flight.graph.until(lambda: seen.state().heard_s > 0 and seen.state().measured_s > 0, 10, "the drone itself")
+        assert not seen.state().airborne
+        assert not seen.state().armed
+    finally:
+        seen.close()
 
 
 def test_a_red_checklist_does_not_let_drones_arm_and_says_why(mavlink_flight: Flight) -> None:

@@ -1,4 +1,4 @@
-"""What a person sees of a flight and has in hand: the checklist, the drones, and the keys that land them or cut motors."""
+"""What a person sees of a flight and has in hand: checklist, drones, and the keys that land them or cut motors."""
 
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ class FlightConsole:
     def __init__(self, console: Console, config: FlightConfig, *, quiet: bool) -> None:
         """Nothing is shown yet."""
         self._config = config
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal and not quiet else None
+        shown = console.is_terminal and not quiet
+        self._live = Live(console=console, auto_refresh=False, transient=True) if shown else None
         self._keys = sys.stdin.isatty()
         self._settings: list[Any] = []
         self._landing = False

@@ -14,7 +14,6 @@ from nav_msgs.msg import Odometry
 from sortie_interfaces.msg import Fault, Setpoint, VehicleStatus
 from std_srvs.srv import Trigger
 
-from sortie_core.flight_config import FlightConfig
 from sortie_flight.checklist import Line, drone_lines, team_lines
 from sortie_flight.flight_phase import DroneFlight, Sight
 from sortie_flight.gate_node import DroneChannel, GateNode
@@ -27,6 +26,8 @@ from sortie_sim.mission_world import climb_rate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from sortie_core.flight_config import FlightConfig
 
 _SHOWN_S = 0.2
 """How often phases and the checklist are published, s."""

@@ -11,7 +11,6 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sortie_interfaces.msg import VehicleStatus
 from std_srvs.srv import Trigger
 
-from sortie_core.flight_config import FlightConfig
 from sortie_flight.flight_phase import ARMING_S
 from sortie_nodes import qos
 from sortie_nodes.lifecycle_manager import MissionError, until
@@ -19,6 +18,7 @@ from sortie_nodes.mission_node import MissionNode
 from sortie_nodes.spinning import run
 
 if TYPE_CHECKING:
+    from sortie_core.flight_config import FlightConfig
     from sortie_nodes.lifecycle_manager import Script
 
 _ANSWER_S = 3.0
@@ -30,7 +30,7 @@ _IN_THE_AIR = {"arm", "take_off", "follow", "land"}
 class FlightMissionNode(MissionNode):
     """Has the drones armed once the checklist is green and somebody has said so, and landed in the end.
 
-    Somebody says so by calling `safety_gate/arm`; where flight.confirm is false, or no drone is real, this node does it.
+    Somebody says so by calling `safety_gate/arm`; where flight.confirm is false or no drone is real, this node does.
     """
 
     def __init__(self) -> None:

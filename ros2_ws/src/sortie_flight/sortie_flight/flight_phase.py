@@ -10,8 +10,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sortie_flight.vehicle import Mode
 from sortie_interfaces.msg import Fault
+
+from sortie_flight.vehicle import Mode
 
 if TYPE_CHECKING:
     from sortie_core.flight_config import FlightConfig

@@ -14,10 +14,12 @@ from std_srvs.srv import Empty, Trigger
 from sortie_nodes import qos
 from sortie_nodes.managed_node import ManagedNode
 from sortie_safety.safety_gate import Command, Intervention, Kinematics, SafetyGate
-from sortie_safety.shield import Others
+from sortie_safety.team_gate import others_near
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from sortie_safety.shield import Others
 
 
 class DroneChannel:
@@ -130,18 +132,7 @@ class GateNode(ManagedNode):
         return velocity
 
     def others_of(self, drone: int, flying: NDArray[np.bool_]) -> Others:
-        """Who flies near a drone, where it was last known to be.
-
-        Args:
-            drone: which.
-            flying: [N] bool, who is in the air.
-        """
-        axes = self.config.task.dimensions
-        near = [
-            (channel.own.position[:axes], channel.own.velocity[:axes], k not in self.lost)
-            for k, channel in enumerate(self.channels)
-            if k != drone and flying[k] and channel.own is not None and channel.own.finite
-        ]
-        position, velocity, cooperative = zip(*near, strict=True) if near else ((), (), ())
-        shape = (len(near), axes)
-        return Others(np.reshape(position, shape), np.reshape(velocity, shape), np.array(cooperative, bool))
+        """Who flies near a drone; of all, `flying` [N] bool says who is in the air."""
+        cooperative = np.array([k not in self.lost for k in self.drones])
+        known = [channel.own for channel in self.channels]
+        return others_near(drone, known, flying, cooperative, self.config.task.dimensions)

@@ -73,7 +73,7 @@ def frame_message(tick: int, round_: int, packets: Iterable[PacketMsg]) -> Frame
     return Frame(tick=tick, round=round_, packets=list(packets))
 
 
-def motion_of(message: Odometry) -> tuple[Vector, Vector]:
+def motion_of(message: Odometry) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Position [3] m and velocity [3] m/s of an odometry, both in the world frame, as float64."""
     at, turn, linear = message.pose.pose.position, message.pose.pose.orientation, message.twist.twist.linear
     velocity = _rotated((turn.x, turn.y, turn.z, turn.w), (linear.x, linear.y, linear.z))
@@ -156,7 +156,7 @@ def command_message(velocity: Vector, stamp: Time) -> TwistStamped:
     return message
 
 
-def velocity_from(message: TwistStamped) -> Vector:
+def velocity_from(message: TwistStamped) -> NDArray[np.float64]:
     """[3] m/s, world frame."""
     linear = message.twist.linear
     return np.array([linear.x, linear.y, linear.z])

@@ -7,9 +7,12 @@ one message each would otherwise overwrite itself in the reader, RELIABLE or not
 
 from __future__ import annotations
 
-from collections.abc import Sequence  # noqa: TC003
+from typing import TYPE_CHECKING
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def _profile(depth: int, *, latched: bool = False) -> QoSProfile:
@@ -50,10 +53,8 @@ MARKERS = _profile(1)
 
 
 def recording(publishers: Sequence[QoSProfile]) -> QoSProfile:
-    """What hears all that these publish: as reliable, and as latched, as the least of them."""
-    return QoSProfile(
-        history=HistoryPolicy.KEEP_LAST,
-        depth=1000,
-        reliability=min(each.reliability for each in publishers),
-        durability=min(each.durability for each in publishers),
-    )
+    """What hears all that these publish: reliable if all of them are, and latched if all of them are."""
+    profile = _profile(1000, latched=all(each.durability is DurabilityPolicy.TRANSIENT_LOCAL for each in publishers))
+    if any(each.reliability is not ReliabilityPolicy.RELIABLE for each in publishers):
+        profile.reliability = ReliabilityPolicy.BEST_EFFORT
+    return profile

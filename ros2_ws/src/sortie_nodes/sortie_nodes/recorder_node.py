@@ -8,10 +8,9 @@ from __future__ import annotations
 import re
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 from mcap.writer import Writer
@@ -23,35 +22,23 @@ from sortie_nodes.params import declare
 from sortie_nodes.spinning import FAILED, run
 
 if TYPE_CHECKING:
+    from rclpy.qos import QoSProfile
     from rclpy.subscription import Subscription
 
-_TAKE_PERIOD_S = 0.05
-"""Messages wait in the middleware, which stamps them, until many can be taken at once: a third of the CPU time."""
+_TAKING_PERIOD_S = 0.05
 _DISCOVERY_PERIOD_S = 0.5
 _CHUNK_PERIOD_S = 1.0
 _CHUNK_BYTES = 2**30
 """Never reached: chunks end with time, so that what a kill costs is a matter of time alone."""
-_UNRECORDED = ("/parameter_events",)
+_LEFT_OUT = ("/parameter_events",)
 _SEPARATOR = f"\n{'=' * 80}\n"
 
 
-@dataclass(frozen=True)
-class _Topic:
-    """A topic that is recorded.
-
-    Attributes:
-        channel: of the file.
-        kind: type of its messages.
-        subscription: to it.
-    """
-
-    channel: int
-    kind: type
-    subscription: Subscription
-
-
-class Recorder(Node):
+class RecorderNode(Node):
     """Writes what is published as it is published, with the definitions that it takes to read it.
+
+    Messages wait in the middleware, which stamps them as they come and go, and are taken many at a time. That costs
+    less than a callback for each, and EventsExecutor cannot tell callbacks the stamps.
 
     A killed recording can be read up to its last whole chunk; it only lacks the index at its end.
 
@@ -79,106 +66,122 @@ class Recorder(Node):
             raise UserError(f"cannot record into {path}: {error.strerror}") from None
         self._writer = Writer(self._file, chunk_size=_CHUNK_BYTES)
         self._writer.start("ros2")
-        self._topics: dict[str, _Topic | None] = {}  # None: cannot be recorded
+        self._writer.flush()
         self._schemas: dict[str, int] = {}
-        self._discovery_s = self._chunk_s = 0.0
+        self._channels: dict[str, int] = {}
+        self._subscriptions_by_topic: dict[str, Subscription] = {}
+        self._unreadable: set[str] = set()
+        self._next_discovery_s = self._next_chunk_s = 0.0
 
     def step(self) -> None:
-        """Do what is due."""
-        now_s = time.monotonic()
-        if now_s >= self._discovery_s:
-            self._discovery_s = now_s + _DISCOVERY_PERIOD_S
-            self._discover()
+        """Take what has come, and do what is due."""
         self._take()
-        if now_s >= self._chunk_s:
-            self._chunk_s = now_s + _CHUNK_PERIOD_S
+        now_s = time.monotonic()
+        if now_s >= self._next_discovery_s:
+            self._next_discovery_s = now_s + _DISCOVERY_PERIOD_S
+            self._discover()
+        if now_s >= self._next_chunk_s:
+            self._next_chunk_s = now_s + _CHUNK_PERIOD_S
             self._end_chunk()
 
-    def _discover(self) -> None:
-        for topic, types in self.get_topic_names_and_types():
-            if "/_" in topic or topic in _UNRECORDED:
-                continue
-            publishers = self.get_publishers_info_by_topic(topic)
-            if topic in self._topics or not publishers:
-                continue
-            profile = qos.recording([each.qos_profile for each in publishers])
-            try:
-                kind, channel = self._channel(topic, types[0])
-            except (ImportError, AttributeError, PackageNotFoundError, OSError) as error:
-                self.get_logger().warning(f"{topic} is not recorded: no definition of {types[0]} ({error})")
-                self._topics[topic] = None
-                continue
-            sub = self.create_subscription(kind, topic, lambda _: None, profile, raw=True)
-            self._topics[topic] = _Topic(channel, kind, sub)
+    def destroy_node(self) -> None:
+        """Finish the file."""
+        with suppress(OSError):  # has been told
+            self._take()
+            self._writer.finish()
+            self._file.close()
+        super().destroy_node()
 
-    def _channel(self, topic: str, name: str) -> tuple[type, int]:
-        kind = message_type(name)
-        if name not in self._schemas:
-            self._schemas[name] = self._writer.register_schema(name, "ros2msg", definition(name).encode())
-        return kind, self._writer.register_channel(topic, "cdr", self._schemas[name])
+    def _discover(self) -> None:
+        for topic, (kind, *_) in self.get_topic_names_and_types():
+            if "/_" in topic or topic in _LEFT_OUT or topic in self._unreadable:
+                continue
+            known = self._subscriptions_by_topic.get(topic)
+            if known and known.get_publisher_count() == self.count_publishers(topic):
+                continue
+            if publishers := self.get_publishers_info_by_topic(topic):
+                self._subscribe(topic, kind, qos.recording([each.qos_profile for each in publishers]))
+
+    def _subscribe(self, topic: str, kind: str, profile: QoSProfile) -> None:
+        if known := self._subscriptions_by_topic.get(topic):
+            if known.qos_profile == profile:
+                return
+            self._take()
+            self.destroy_subscription(known)  # not every publisher offers what it asks for
+        try:
+            if kind not in self._schemas:
+                self._schemas[kind] = self._writer.register_schema(kind, "ros2msg", definition(kind).encode())
+            if topic not in self._channels:
+                self._channels[topic] = self._writer.register_channel(topic, "cdr", self._schemas[kind])
+        except (ImportError, AttributeError, OSError, PackageNotFoundError) as error:
+            self.get_logger().warning(f"{topic} is not recorded: no definition of {kind} is found ({error})")
+            self._unreadable.add(topic)
+            return
+        self._subscriptions_by_topic[topic] = self.create_subscription(
+            message_type(kind), topic, lambda _: None, profile, raw=True
+        )
 
     def _take(self) -> None:
-        for topic in self._topics.values():
-            if topic is None:
-                continue
-            handle = topic.subscription.handle
+        for topic, subscription in self._subscriptions_by_topic.items():
+            channel, handle, kind = self._channels[topic], subscription.handle, subscription.msg_type
             with handle:
-                while taken := handle.take_message(topic.kind, True):
+                while taken := handle.take_message(kind, True):
                     data, info = taken
-                    self._writer.add_message(
-                        topic.channel,
-                        info["received_timestamp"],
-                        data,
-                        info["source_timestamp"],
-                        (info["publication_sequence_number"] or 0) % 2**32,
-                    )
+                    number = (info["publication_sequence_number"] or 0) % 2**32
+                    received, sent = info["received_timestamp"], info["source_timestamp"]
+                    self._writer.add_message(channel, received, data, sent, number)
 
     def _end_chunk(self) -> None:
         try:
             self._writer.flush()
         except OSError as error:
-            self.get_logger().error(f"the recording ends here: {error}")
+            self.get_logger().error(f"the recording breaks off: {error}")
             self.exit_code = FAILED
 
-    def destroy_node(self) -> None:
-        """Finish the file."""
-        self._take()
-        with suppress(OSError):  # told above
-            self._writer.finish()
-            self._file.close()
-        super().destroy_node()
+
+class _Steps:
+    """In the place of an executor, which would call back for each message."""
+
+    def add_node(self, node: RecorderNode) -> None:
+        self._node = node
+
+    def spin_once(self, timeout_sec: float) -> None:
+        time.sleep(min(timeout_sec, _TAKING_PERIOD_S))
+        self._node.step()
 
 
-class _Batches:
-    """In an executor's place."""
-    def add_node(self, node): self._node = node
-    def spin_once(self, timeout_sec):
-        time.sleep(_TAKE_PERIOD_S); self._node.step()
+def message_type(name: str) -> Any:
+    """The class of a message by its name, such as std_msgs/msg/String.
 
-
-def message_type(name: str) -> type:
-    package, _, message = name.split("/") if name.count("/") == 2 else (name.split("/")[0], "", name.split("/")[1])
+    Raises:
+        ImportError: there is no such package of messages here.
+        AttributeError: it has no such message.
+    """
+    package, message = name.split("/msg/")
     return getattr(import_module(f"{package}.msg"), message)
 
 
 def definition(name: str) -> str:
-    """The definition of a message and of all that it holds, as rosbag2 writes it."""
-    found: dict[str, str] = {}
+    """The definition of a message and of all that it holds, as rosbag2 writes it.
 
-    def add(name: str) -> None:
-        package, message = name.split("/")
+    Raises:
+        ImportError, AttributeError: as `message_type`.
+        PackageNotFoundError, OSError: the definition is not installed.
+    """
+    texts: dict[str, str] = {}
+    missing = [name]
+    while missing:
+        name = missing.pop()
+        package, message = name.split("/msg/")
         path = Path(get_package_share_directory(package)) / "msg" / f"{message}.msg"
-        found[name] = path.read_text(encoding="utf-8")
-        for kind in message_type(name).get_fields_and_field_types().values():
-            for part in re.findall(r"\w+/\w+", kind):
-                if part not in found:
-                    add(part)
-
-    add(name.replace("/msg/", "/"))
-    first, *others = found.items()
-    return first[1] + "".join(f"{_SEPARATOR}MSG: {name}\n{text}" for name, text in others)
+        texts[name] = path.read_text(encoding="utf-8")
+        fields = " ".join(message_type(name).get_fields_and_field_types().values())
+        parts = [f"{package}/msg/{message}" for package, message in re.findall(r"(\w+)/(\w+)", fields)]
+        missing += [part for part in parts if part not in texts]
+    first, *others = texts.items()
+    return first[1] + "".join(f"{_SEPARATOR}MSG: {name.replace('/msg', '')}\n{text}" for name, text in others)
 
 
 def main() -> int:
     """Record until told to end."""
-    return run(lambda: [Recorder()], make_executor=_Batches)
+    return run(lambda: [RecorderNode()], make_executor=_Steps)
