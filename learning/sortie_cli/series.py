@@ -72,10 +72,17 @@ def _fly(command: str, arguments: list[str], folder: Path) -> dict[str, Any]:
     summary = folder / "summary.json"
     if not summary.exists():
         order = [sys.executable, "-m", "sortie_cli.main", command, *arguments, "--json", "--out", str(folder)]
-        done = subprocess.run(order, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        with subprocess.Popen(
+            order, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                _, said = process.communicate()
+            except KeyboardInterrupt:
+                process.communicate()  # it is interrupted as well, and lands its drones first
+                raise
         if not summary.exists():
-            lines = done.stderr.strip().splitlines() or ["without a word"]
-            raise UserError(f"{folder} could not be flown (exit code {done.returncode}): {lines[-1]}")
+            lines = said.strip().splitlines() or ["without a word"]
+            raise UserError(f"{folder} could not be flown (exit code {process.returncode}): {lines[-1]}")
     found: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
     return found
 

@@ -1,8 +1,8 @@
 """What an autopilot does between its radio and its motors: modes, arming, failsafes; simulated, over PyBullet dynamics.
 
 The protocol peers put their wire formats in front of it. It is no copy of any firmware: it keeps to what was measured
-of them. A Crazyflie levels out half a second after the last streamed setpoint, cuts its motors 2.3 to 2.5 s after it and
-stays locked until it is rebooted; PX4 leaves OFFBOARD and lands by itself within 2 s.
+of them. A Crazyflie levels out half a second after the last streamed setpoint, cuts its motors 2.3 to 2.5 s after it
+and stays locked until it is rebooted; PX4 leaves OFFBOARD and lands by itself within 2 s.
 """
 
 from __future__ import annotations

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _SLACK_COST = 1e3
 """K: a velocity that is off by 1 m/s costs as much as 1 mm/s of slack."""
 _TOLERANCE_MPS = 1e-9
+_NOTHING_LEFT = 1e-12
+"""1 / (1 + least cost), at most so much only where there is no solution."""
 
 
 def nearest_allowed(wanted: Array, normal: Array, bound: Array, n_soft: int) -> Array:
@@ -31,7 +33,7 @@ def nearest_allowed(wanted: Array, normal: Array, bound: Array, n_soft: int) -> 
         normal: [K, D] unit vectors.
         bound: [K] m/s.
         n_soft: the first so many bounds give way alike, as little as need be, where all together leave nothing; the
-            others do not, and must leave something.
+            others do not, unless already they leave nothing: then all give way alike.
 
     Returns:
         [D] m/s, `wanted` itself where it is allowed.
@@ -50,5 +52,7 @@ def nearest_allowed(wanted: Array, normal: Array, bound: Array, n_soft: int) -> 
     target[-1] = 1.0
     weight, _ = nnls(table, target)
     rest = target - table @ weight
+    if rest[-1] < _NOTHING_LEFT:
+        return nearest_allowed(wanted, normal, bound, n_soft=n_rows)
     moved: Array = wanted - rest[:dimensions] / rest[-1]
     return moved

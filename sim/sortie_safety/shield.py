@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 _ORCA_HORIZON_S = 1.5
+_PARTING = 0.3
+"""Two that are too near and both know it part at this share of the speed they could: haste drives them into a third."""
 _TINY = 1e-9
 
 
@@ -116,6 +118,7 @@ class Barrier:
         stopping_m = self._braking.stopping_m(own)
         to_spare = distance - self._separation_m - stopping_m - self._braking.stopping_m(other)
         allowed = self._braking.allowed_mps(stopping_m + to_spare / (1.0 + others.cooperative))
+        allowed = np.where((allowed < 0) & others.cooperative, _PARTING * allowed, allowed)
         return -toward, -self._braking.commanded_mps(own, allowed)
 
 

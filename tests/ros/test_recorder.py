@@ -23,17 +23,18 @@ from sortie_core.flight_config import FlightConfig
 from sortie_nodes import qos
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from conftest import Graph
     from mcap.reader import DecodedMessageTuple
     from rclpy.node import Node
 
+    Start = Callable[[Path], subprocess.Popen[str]]
+
 pytestmark = pytest.mark.ros
 
 FLIGHT = Path(__file__).parents[2] / "configs" / "flight" / "mavlink.yaml"
 N_MESSAGES = 200
-Start = "Callable[[Path], subprocess.Popen[str]]"
 
 
 @pytest.fixture

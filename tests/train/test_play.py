@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -221,10 +222,10 @@ def test_the_worlds_give_the_same_figures_for_the_same_motion(configured: Callab
     config = configured("task.duration_s=8.0", "task.arena_half_m=3.0", "world.safe_distance_m=1")
     layouts = config.evaluation.first_seed
     batched = fly(config, partial(make_team, "auction"), ignore)
-    world = MissionWorld(config)
+    world, open_gate = MissionWorld(config), SimpleNamespace(setpoints=lambda _, wanted, *others: wanted)
     for index in range(2):
         state = world.reset(layouts + index)
-        alone = play(make_team("auction", config), state, partial(playing._step_one, world))
+        alone = play(make_team("auction", config), state, partial(playing._step_one, world, open_gate))
         assert alone["return"][0] != 0
         for name, values in alone.items():
             np.testing.assert_allclose(values[0], batched[name][index], rtol=1e-3, atol=1e-3, err_msg=name)

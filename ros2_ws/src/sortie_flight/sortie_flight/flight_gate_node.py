@@ -55,7 +55,7 @@ class FlightGateNode(GateNode):
         self._shown = self.create_publisher(DiagnosticArray, "flight_status", qos.DIAGNOSTICS)
         self._list = self.create_publisher(DiagnosticArray, "checklist", qos.DIAGNOSTICS)
         self.create_service(Trigger, "~/arm", self._on_arm)
-        self.create_service(Trigger, "~/hold", self._on_hold)
+        self.create_service(Trigger, "~/finish", self._on_finish)
         self._period_s = 1.0 / self.flight_config.flight.setpoint_hz
         self.wall_timer(self._period_s, self._stream)
         self.wall_timer(_SHOWN_S, self._show)
@@ -106,10 +106,14 @@ class FlightGateNode(GateNode):
         self._heard_s[drone] = time.monotonic() - message.silent
 
     def _on_command(self, drone: int, message: TwistStamped) -> None:
-        velocity = velocity_from(message)
-        if drone not in self.lost:
+        if drone in self.lost:
+            return
+        now_s = time.monotonic()
+        if not self._policies_fly:  # from now on every policy's silence counts
             self._policies_fly = True
-            self.channels[drone].command = Command(time.monotonic(), velocity)
+            for channel in self.channels:
+                channel.command = Command(now_s, np.zeros(3))
+        self.channels[drone].command = Command(now_s, velocity_from(message))
 
     def _monotonic(self, stamp: Any) -> float:
         """A system time by the clock that does not jump, s."""
@@ -198,7 +202,7 @@ class FlightGateNode(GateNode):
             response.success = True
         return response
 
-    def _on_hold(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _on_finish(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """The mission is over: policies are not listened to any more, and all drones land in good order."""
         self._policies_fly = False
         for flight in self.flights:

@@ -49,7 +49,7 @@ class FlightMissionNode(MissionNode):
         for k in range(self.config.team.n_agents):
             self.create_subscription(VehicleStatus, f"drone_{k}/vehicle/status", self._on_vehicle, qos.COMMAND)
         self._arm = self.create_client(Trigger, "safety_gate/arm")
-        self._hold = self.create_client(Trigger, "safety_gate/hold")
+        self._finish = self.create_client(Trigger, "safety_gate/finish")
 
     def infrastructure(self) -> list[str]:
         """With the vehicles of each adapter."""
@@ -111,7 +111,7 @@ class FlightMissionNode(MissionNode):
 
     def come_home(self) -> Script:
         """Land, and write down how the flight went."""
-        answer = self._hold.call_async(Trigger.Request())
+        answer = self._finish.call_async(Trigger.Request())
         yield from until(answer.done, _ANSWER_S)
         self._phases.clear()
         yield from until(lambda: bool(self._phases) and not self._under_way(), _LANDING_S)
