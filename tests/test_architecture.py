@@ -24,7 +24,7 @@ ARROWS: dict[str, set[str]] = {
     "sortie_nodes": {"sortie_sim", "sortie_policy", "sortie_interfaces"},
     "sortie_bridge": {"sortie_nodes", "sortie_cluster"},
     "sortie_flight": {"sortie_nodes", "sortie_safety", "sortie_peers"},
-    "sortie_bringup": {"sortie_nodes", "sortie_bridge"},
+    "sortie_bringup": {"sortie_nodes", "sortie_bridge", "sortie_flight"},
 }
 ON_TOP = {"sortie_cli", "launch"}
 

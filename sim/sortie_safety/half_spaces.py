@@ -52,7 +52,7 @@ def nearest_allowed(wanted: Array, normal: Array, bound: Array, n_soft: int) -> 
     target[-1] = 1.0
     weight, _ = nnls(table, target)
     rest = target - table @ weight
-    if rest[-1] < _NOTHING_LEFT:
+    if rest[-1] < _NOTHING_LEFT and n_soft < n_rows:
         return nearest_allowed(wanted, normal, bound, n_soft=n_rows)
     moved: Array = wanted - rest[:dimensions] / rest[-1]
     return moved

@@ -28,6 +28,8 @@ LANDING_SPEED_MPS = 0.5
 """Descent when a drone is landed for silence."""
 _FORGIVEN_S = 5e-7
 """What seconds and nanoseconds lose as one float."""
+_ABSURD = 1e4
+"""Nobody is so far away, m, or so fast, m/s: such numbers are faults, and there is no reckoning with them."""
 
 
 class Intervention(Enum):
@@ -73,8 +75,8 @@ class Kinematics:
 
     @property
     def finite(self) -> bool:
-        """All of it are numbers."""
-        return bool(np.isfinite(self.position).all() and np.isfinite(self.velocity).all())
+        """All of it are numbers, and none is absurd."""
+        return bool((np.abs(self.position) < _ABSURD).all() and (np.abs(self.velocity) < _ABSURD).all())
 
 
 def braking_of(config: Config, period_s: float) -> Braking:

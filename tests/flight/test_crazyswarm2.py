@@ -295,7 +295,7 @@ def test_what_the_drone_had_before_it_was_set_up_is_no_word_on_its_controller(be
 
 
 def test_what_is_wrong_with_an_address_is_one_line(bench: Bench) -> None:
-    with pytest.raises(VehicleError, match=r"vehicles\.0\.address: 'radio://0' is no name.*crazyflies\.yaml"):
+    with pytest.raises(VehicleError, match=r"address: 'radio://0' is no name.*crazyflies\.yaml"):
         Crazyswarm2Vehicle(bench.node, "radio://0", ORIGIN, 0).open()
 
 

@@ -101,7 +101,7 @@ class WildFlight:
         position, velocity = self.motion.position, self.motion.velocity
         setpoints = np.zeros((self._n, 3))
         airborne = position[:, 2] > _LANDED_M
-        seen = np.ones(self._n, bool) if self._simulated else airborne
+        seen = airborne | self.landing | self._simulated
         lost = self.landing.copy()  # as all gates know it at the beginning of a tick
         for k in range(self._n):
             self._order(k, now_s, position)

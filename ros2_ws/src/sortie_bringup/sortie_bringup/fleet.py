@@ -10,6 +10,7 @@ from sortie_cluster.live_config import LiveConfig
 from sortie_core.config import UserError
 from sortie_core.flight_config import FlightConfig
 from sortie_core.layout import sample_layout
+from sortie_flight.adapters import check_addresses
 from sortie_policy.checkpoint import check_compatible, check_exported, load_metadata
 from sortie_policy.cluster_checkpoint import load_cluster_policy
 
@@ -160,10 +161,19 @@ def check(config: Config) -> None:
             f"safety.z_min_m, safety.z_max_m: {config.safety.z_min_m:g} to {config.safety.z_max_m:g} m is allowed, "
             f"the task needs {low_m:g} to {high_m:g} m above the ground; widen it or change world.altitude_m"
         )
+    if isinstance(config, FlightConfig):
+        _check_flight(config)
     path = config.policy.checkpoint
     check_compatible(load_metadata(path), config, path)
     check_exported(path)
     sample_layout(config, [config.seed])
+
+
+def _check_flight(config: FlightConfig) -> None:
+    invented = config.flight.peers or "simulated" in config.adapters
+    if invented and config.world.backend == "point":
+        raise UserError("world.backend: point has no quadrotors for simulated autopilots; set it to pybullet")
+    check_addresses(config)
 
 
 def _check_live(config: LiveConfig) -> None:

@@ -191,6 +191,8 @@ def _ended(processes: ProcessGroup, observer: MissionObserver) -> int | None:
             return exit_code
         if node.needed:
             raise RunnerError(f"{node.label} ended with {describe(exit_code)}; no mission goes on without it")
+        if not node.drones:
+            print(f"sortie: {node.label} ended with {describe(exit_code)}; the mission goes on", file=sys.stderr)
         observer.report_exit(node.drones, describe(exit_code))
     return None
 

@@ -94,6 +94,11 @@ class CrazyflieVehicle(Vehicle):
             remarks=remarks,
         )
 
+    @staticmethod
+    def check(address: str) -> None:
+        """See `Vehicle`."""
+        check_address(address)
+
     def open(self) -> None:
         """See `Vehicle`."""
         check_address(self._address)

@@ -82,11 +82,15 @@ class Crazyswarm2Vehicle(Vehicle):
 
     # The interface.
 
+    @staticmethod
+    def check(address: str) -> None:
+        """See `Vehicle`."""
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", address):
+            raise VehicleError(f"flight.address: {address!r} is no name of a Crazyflie; take one of crazyflies.yaml")
+
     def open(self) -> None:
         """Make topics and clients, see `Vehicle.open`."""
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self._name):
-            place = f"flight.vehicles.{self._drone}.address"
-            raise VehicleError(f"{place}: {self._name!r} is no name of a Crazyflie; take one of crazyflies.yaml")
+        self.check(self._name)
         node, name = self._node, self._name
         self._server = Crazyswarm2Server(node, name)
         self._heard = Hearing(node, name, ground_m=-self._origin[2])

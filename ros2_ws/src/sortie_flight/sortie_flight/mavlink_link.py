@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import select
 import socket
 import threading
@@ -78,6 +79,19 @@ def _connect(address: str) -> Any:
         elif kind == "tcp":
             mend = "start what should listen there, or set another address"
         raise VehicleError(f"flight.address: {address}: {error.strerror or error}; {mend}") from error
+
+
+def check_address(address: str) -> None:
+    """Find out whether a link could be opened; whether somebody listens at a TCP address shows only later.
+
+    Raises:
+        VehicleError: it could not.
+    """
+    if address.startswith("tcp:"):
+        if not re.fullmatch(r"tcp:[^:]+:\d+", address):
+            raise VehicleError(f"flight.address: {address}; it must be {_KINDS}")
+        return
+    _connect(address).close()
 
 
 class Link:

@@ -12,7 +12,7 @@ from pymavlink import mavutil
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
 from sortie_core.frames import heading_of, ned_of, yaw_from_attitude
-from sortie_flight.mavlink_link import AUTOPILOT, Link
+from sortie_flight.mavlink_link import AUTOPILOT, Link, check_address
 from sortie_flight.mavlink_telemetry import ARDUPILOT, PX4, STREAMS_HZ, Kind, Telemetry
 from sortie_flight.vehicle import Capabilities, Mode, Repeat, Setpoint, Vehicle, VehicleState
 
@@ -77,6 +77,11 @@ class MavlinkVehicle(Vehicle):
         self._reference: Vector | None = None
         self._heading_rad, self._goal_m = math.nan, math.nan
         self._streaming_s, self._streamed_s = -math.inf, -math.inf
+
+    @staticmethod
+    def check(address: str) -> None:
+        """See `Vehicle`."""
+        check_address(address)
 
     def open(self) -> None:
         """See `Vehicle`."""

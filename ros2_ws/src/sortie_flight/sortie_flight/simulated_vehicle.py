@@ -48,6 +48,10 @@ class SimulatedVehicle(Vehicle):
     def __init__(self, autopilot: Autopilot, fleet: SimulatedFleet, takeoff_s: float) -> None:
         self._autopilot, self._fleet, self._takeoff_s = autopilot, fleet, takeoff_s
 
+    @staticmethod
+    def check(address: str) -> None:
+        """It has no address."""
+
     def open(self) -> None:
         """It is there."""
 

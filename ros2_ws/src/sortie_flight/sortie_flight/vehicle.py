@@ -123,6 +123,15 @@ class Vehicle(ABC):
 
     capabilities: Capabilities = Capabilities()
 
+    @staticmethod
+    @abstractmethod
+    def check(address: str) -> None:
+        """Find out whether a link could be opened at an address, without opening it.
+
+        Raises:
+            VehicleError: it could not: the address is wrong, or what drives the link is not there.
+        """
+
     @abstractmethod
     def open(self) -> None:
         """Start to open the link; the state tells when something is heard.

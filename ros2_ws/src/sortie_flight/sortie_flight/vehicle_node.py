@@ -15,6 +15,7 @@ from sortie_interfaces.msg import Setpoint as SetpointMsg
 from sortie_interfaces.msg import VehicleStatus
 
 from sortie_core.config import UserError
+from sortie_flight.adapters import vehicle_kind
 from sortie_flight.simulated_vehicle import SimulatedFleet
 from sortie_flight.vehicle import Mode, Setpoint, Vehicle, VehicleError
 from sortie_nodes import qos
@@ -114,16 +115,10 @@ class VehicleNode(ManagedNode):
         config = self._flight_config
         if self.adapter == "simulated":
             return SimulatedFleet(config, self._drones).vehicles
-        places = [config.place(k) for k in self._drones]
-        if self.adapter == "crazyswarm2":
-            from sortie_flight.crazyswarm2_vehicle import Crazyswarm2Vehicle
-
-            return [Crazyswarm2Vehicle(self, p.address, p.origin, k) for k, p in zip(self._drones, places, strict=True)]
-        if self.adapter == "cflib":
-            from sortie_flight.crazyflie_vehicle import CrazyflieVehicle as Kind
-        else:
-            from sortie_flight.mavlink_vehicle import MavlinkVehicle as Kind  # type: ignore[assignment]
-        return [Kind(p.address, p.origin, k) for k, p in zip(self._drones, places, strict=True)]
+        kind: Any = vehicle_kind(self.adapter)
+        graph = (self,) if self.adapter == "crazyswarm2" else ()  # it speaks by topics and services
+        places = [(config.place(drone), drone) for drone in self._drones]
+        return [kind(*graph, place.address, place.origin, drone) for place, drone in places]
 
     def release(self) -> None:
         """Links stay open: drones may still be told to land."""

@@ -31,7 +31,7 @@ def run(
     Args:
         make_nodes: called once ROS is up; may be a generator, so that nodes made before an error are destroyed too.
         args: command line, sys.argv where None.
-        make_executor: what is there of an executor needs no more than `add_node` and `spin_once`.
+        make_executor: makes what spins the nodes; anything with `add_node` and `spin_once` does.
 
     Returns:
         The exit code of the process.
