@@ -83,6 +83,14 @@ BENCHES = {
         "sortie_schedule.decision_benchmark",
         at_most=True,
     ),  # fmt: skip
+    "safety_gate": Bench(
+        "shield of the safety gate",
+        "shield_ms",
+        0.2,
+        "ms per drone and tick, 15 agents",
+        "sortie_safety.gate_benchmark",
+        at_most=True,
+    ),  # fmt: skip
     "lockstep_mission": Bench("whole mission in lockstep", "real_time_factor", 1.0, "x real time", None),
 }
 

@@ -26,7 +26,7 @@ Status = Literal["ok", "missing", "broken", "warning"]
 _CONFIG = PROJECT / "configs" / "delivery.yaml"
 _IMPORTS = (
     "numpy", "scipy", "torch", "onnx", "onnxruntime", "cvxpy", "highspy", "pyscipopt", "pybullet", "pettingzoo",
-    "gymnasium", "torchrl", "pydantic", "yaml", "matplotlib",
+    "gymnasium", "torchrl", "pydantic", "yaml", "matplotlib", "cflib", "pymavlink", "mcap",
 )  # fmt: skip
 _SETUP = "run `make setup`"
 _ROUND_TRIP_LIMIT_S = 10.0

@@ -330,8 +330,8 @@ def bench(
         str,
         typer.Argument(
             metavar="NAME",
-            help="point_world, pybullet_world, agent_tick, training, expert, cluster_world, cluster_decision or "
-            "lockstep_mission.",
+            help="point_world, pybullet_world, agent_tick, training, expert, cluster_world, cluster_decision, "
+            "safety_gate or lockstep_mission.",
         ),
     ],
     json: Json = False,

@@ -33,6 +33,8 @@ class VehicleEntry(Section):
     adapter: Adapter | None = None
     address: str | None = None
     origin: Annotated[list[Finite], Field(min_length=3, max_length=3)] | None = None
+    battery_warn_v: NonNegative | None = None
+    battery_land_v: NonNegative | None = None
 
 
 class Place(Section):
@@ -42,11 +44,15 @@ class Place(Section):
         adapter: what speaks to it.
         address: where it is.
         origin: [3] m, where the origin of its own local frame lies in the world.
+        battery_warn_v: it does not start below this, V.
+        battery_land_v: it is landed below this, V.
     """
 
     adapter: Adapter
     address: str
     origin: tuple[float, float, float]
+    battery_warn_v: float
+    battery_land_v: float
 
 
 class Flight(Section):
@@ -103,7 +109,13 @@ class FlightConfig(Config):
         address = flight.address if entry.address is None else entry.address
         filled = address.format(drone=drone, number=drone + 1, port=flight.first_port + drone)
         origin: Any = tuple(entry.origin or (0.0, 0.0, 0.0))
-        return Place(adapter=entry.adapter or flight.adapter, address=filled, origin=origin)
+        return Place(
+            adapter=entry.adapter or flight.adapter,
+            address=filled,
+            origin=origin,
+            battery_warn_v=flight.battery_warn_v if entry.battery_warn_v is None else entry.battery_warn_v,
+            battery_land_v=flight.battery_land_v if entry.battery_land_v is None else entry.battery_land_v,
+        )
 
     @property
     def real(self) -> bool:

@@ -71,7 +71,7 @@ class Fence:
             Normals [K, 3] and bounds [K] m/s; the last but one row is the floor's, the last one the ceiling's.
         """
         away, distance_m = self._to_walls(position[:2])
-        if self._encloses(position[:2]):
+        if distance_m.min() == 0.0 or self._encloses(position[:2]):
             normal = self._normal.copy()
         else:
             nearest = [int(distance_m.argmin())]

@@ -15,6 +15,7 @@ import psutil
 import pytest
 import rclpy
 from sortie_interfaces.msg import WorldStatus
+from std_srvs.srv import Empty, Trigger
 
 from sortie_bringup.fleet import MANAGER, fleet
 from sortie_bringup.processes import command_line
@@ -137,9 +138,32 @@ def test_a_team_goes_on_without_a_drone_whose_process_dies_or_hangs(
     assert track["alive"][-1].tolist() == [True, True, False, True]
     after = slice(last_alive + 1, None)
     assert np.ptp(track["stock"][after, 2], axis=0).max() == 0, "it delivers nothing more"
-    assert np.ptp(track["position"][last_alive + 10 :, 2], axis=0).max() < 0.05, "it hovers"
+    assert np.ptp(track["position"][last_alive + 10 :, 2, :2], axis=0).max() < 0.05, "it stays where it is"
     others = np.delete(track["stock"], 2, axis=1)
     assert others[-1].sum() < others[last_alive + 1].sum(), "the others deliver"
+
+
+def test_people_land_drones_and_cut_motors_in_simulation_too(missions: Missions, graph: Graph) -> None:
+    witness, node = Witness(graph), rclpy.create_node("people")
+    graph.add(node)
+    land, emergency = node.create_client(Trigger, "/drone_1/land"), node.create_client(Empty, "/drone_2/emergency")
+    overrides = ("task.duration_s=12", "world.backend=pybullet", "task.supply_ratio=[0.2,0.2]")
+    with missions.start("people", *overrides, flags=()) as runner:
+        witness.until_tick(10)
+        graph.until(lambda: land.service_is_ready() and emergency.service_is_ready(), 10, "the services")
+        land.call_async(Trigger.Request())
+        emergency.call_async(Empty.Request())
+        flown = missions.finish("people", runner)
+    kinds = {fault["drone"]: fault["kind"] for fault in flown.summary["faults"]}
+    assert kinds == {1: "told_to_land", 2: "emergency"}
+    track = flown.trajectory
+    assert track["alive"][-1].tolist() == [True, False, False, True]
+    height = track["position"][:, :, 2]
+    np.testing.assert_allclose(height[-1, [1, 2]], 0.0, atol=0.06)
+    np.testing.assert_allclose(height[-1, [0, 3]], 1.0, atol=0.1)
+    dead = int(np.flatnonzero(~track["alive"][:, 2])[0])
+    assert height[dead + 8, 2] < 0.1, "it falls"
+    assert height[dead + 8, 1] > 0.4, "it goes down slowly"
 
 
 def test_an_interrupted_mission_leaves_no_process_behind(missions: Missions, graph: Graph) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,7 @@ class Flown:
     reasons: Counter[Intervention] = field(default_factory=Counter)
 
 
+@cache
 def configuration(n_agents: int, *overrides: str) -> Config:
     return load_config(CONFIG_FILE, [f"team.n_agents={n_agents}", *overrides])
 

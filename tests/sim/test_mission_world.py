@@ -119,3 +119,22 @@ def test_point_motion_follows_commands_in_space():
     with pytest.raises(ValueError, match="shape"):
         motion.reset(np.zeros((3, 3)))
     motion.close()
+
+
+@pytest.mark.parametrize("backend", ["pybullet", "point"])
+def test_drones_are_landed_or_cut_and_the_others_fly_on(backend: str):
+    mission = MissionWorld(load_config(CONFIG_FILE, [f"world.backend={backend}", "team.n_agents=3"]))
+    state = mission.reset(2)
+    mission.land(0)
+    mission.cut(1)
+    for _ in range(40):
+        state = mission.step(heading(state))
+    assert state.alive[0].tolist() == [False, False, True]
+    height = mission.motion.position[:, 2]
+    assert height[0] < 0.06
+    assert height[1] == pytest.approx(1.0 if backend == "point" else 0.013, abs=0.01)
+    assert height[2] == pytest.approx(1.0, abs=0.05)
+    mission.reset(2)
+    mission.step(np.zeros((3, 2)))
+    np.testing.assert_allclose(mission.motion.position[:, 2], 1.0, atol=0.05)
+    mission.close()

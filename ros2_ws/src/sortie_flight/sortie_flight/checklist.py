@@ -54,11 +54,11 @@ def drone_lines(
         config: of the flight.
     """
     limits, safety = config.flight, config.safety
-    address = config.place(drone).address
+    place_of = config.place(drone)
     lines = [
-        Line(drone, "link", sight.silent_s < limits.link_timeout_s, _link(sight, address)),
+        Line(drone, "link", sight.silent_s < limits.link_timeout_s, _link(sight, place_of.address)),
         Line(drone, "pose", sight.pose_age_s < safety.stale_after_s, _pose(sight)),
-        Line(drone, "battery", *_battery(sight, limits.battery_warn_v)),
+        Line(drone, "battery", *_battery(sight, place_of.battery_warn_v)),
         Line(
             drone,
             "unlocked",

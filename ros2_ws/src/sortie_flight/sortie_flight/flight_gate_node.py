@@ -73,7 +73,7 @@ class FlightGateNode(GateNode):
         """All drones are on the ground; what has been heard of their vehicles goes on."""
         before = getattr(self, "flights", [])
         super().begin()
-        self.flights = [DroneFlight(self.flight_config) for _ in self.drones]
+        self.flights = [DroneFlight(self.flight_config, drone) for drone in self.drones]
         for flight, channel in zip(self.flights, self.channels, strict=True):
             if channel.told == Setpoint.EMERGENCY:
                 flight.emergency()

@@ -58,14 +58,16 @@ class DroneFlight:
 
     Args:
         config: of the flight.
+        drone: its number.
 
     Attributes:
         mode: what it should be doing.
         fault: kind of Fault.msg and words, once it is out of the mission; None before.
     """
 
-    def __init__(self, config: FlightConfig) -> None:
+    def __init__(self, config: FlightConfig, drone: int) -> None:
         """On the ground."""
+        self._battery_land_v = config.place(drone).battery_land_v
         self._flight, self._safety = config.flight, config.safety
         self._altitude_m = config.world.altitude_m
         self.mode = Mode.GROUND
@@ -124,7 +126,7 @@ class DroneFlight:
             return Fault.LINK, f"nothing was heard of it for {sight.silent_s:.1f} s"
         if sight.locked:
             return Fault.FAILSAFE, f"it is locked{f': {sight.failsafe}' if sight.failsafe else ''}"
-        if sight.battery_v < flight.battery_land_v:
+        if sight.battery_v < self._battery_land_v:
             return Fault.BATTERY, f"its battery has {sight.battery_v:.2f} V"
         if sight.pose_age_s > safety.land_after_s:
             kind = Fault.LINK if sight.silent_s > safety.stale_after_s else Fault.POSE

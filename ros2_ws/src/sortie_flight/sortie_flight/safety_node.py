@@ -85,7 +85,7 @@ class SafetyNode(GateNode):
             silent_s = self._now_s - channel.command.time_s
             if drone in self.lost or silent_s > limits.stale_after_s:
                 self._publish(drone, self._now_s)
-            if drone not in self.lost and silent_s > limits.land_after_s:
+            if channel.told is None and silent_s > limits.land_after_s:
                 text = f"drone {drone} got no command for {silent_s:.1f} s and is told to land"
                 self.tell(drone, Setpoint.LAND, Fault.LANDING, text)
 

@@ -1,0 +1,63 @@
+"""Many missions by one command: a folder for each, one table, and none is flown twice."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.ros
+
+YAML = Path(__file__).parents[2] / "configs" / "delivery.yaml"
+SMALL = ("world.backend=point", "team.n_agents=2", "task.duration_s=2", "ros.success_fraction=0.0", "seed=7")
+
+
+def sortie(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sortie_cli.main", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_seeds_count_up_and_what_was_flown_is_not_flown_again(tmp_path: Path) -> None:
+    out = tmp_path / "series"
+    command = ("sim", str(YAML), *SMALL, "--lockstep", "--seeds", "2", "--out", str(out))
+    first = sortie(*command, "--json")
+    assert first.returncode == 0, first.stderr
+    told = json.loads(first.stdout)
+    assert [mission["seed"] for mission in told["missions"]] == [7, 8]
+    assert told["mean"]["n_missions"] == 2
+    assert json.loads((out / "series.json").read_text()) == told
+    assert (out / "series.csv").read_text().startswith("seed,")
+    flown = {path: path.stat().st_mtime_ns for path in out.glob("seed-*/summary.json")}
+    assert len(flown) == 2
+    again = sortie(*command)
+    assert again.returncode == 0, again.stderr
+    assert "2 missions" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in flown} == flown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("fly", str(YAML)), "has no section flight; fly it with `sortie sim`"),
+        (("sim", str(YAML.parent / "flight" / "cflib.yaml")), "is a flight; use `sortie fly`"),
+        (("fly", str(YAML.parent / "flight" / "cflib.yaml"), "--seeds", "2"), "add --yes, or flight.peers=true"),
+        (("fly", str(YAML.parent / "flight" / "cflib.yaml"), "flight.adress=x"), "did you mean flight.address?"),
+        (
+            ("fly", str(YAML.parent / "flight" / "cflib.yaml"), "flight.address=udp://here:1"),
+            "drones 0 and 1 are both at udp://here:1",
+        ),
+        (
+            ("fly", str(YAML.parent / "flight" / "mavlink.yaml"), "flight.address=foo:{port}"),
+            "no such kind of link; it must be udpin:host:port",
+        ),
+    ],
+)
+def test_bad_input_is_said_in_a_line(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    done = sortie(*arguments, "--out", str(tmp_path / "flight"))
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list((tmp_path / "flight").glob("*"))
