@@ -269,6 +269,10 @@ class Evaluation(Section):
 def _polygon(corners: list[list[float]]) -> list[list[float]]:
     if corners and len(corners) < 3:
         raise ValueError(f"{corners} is no polygon; give at least three corners, or [] for the arena with its margin")
+    (x, y), *rest = corners or [[0.0, 0.0]]
+    turns = [(a[0] - x) * (b[1] - y) - (a[1] - y) * (b[0] - x) for a, b in zip(rest, rest[1:], strict=False)]
+    if corners and not any(turns):
+        raise ValueError(f"{corners} lie on one line, which holds nothing; move one aside")
     edges = list(zip(corners, [*corners[1:], *corners[:1]], strict=True))
     if any(start == end for start, end in edges):
         raise ValueError("has the same corner twice in a row; leave one out (the last one leads back to the first)")

@@ -65,7 +65,6 @@ class Flight(Section):
     peers: bool
     confirm: bool
     setpoint_hz: Annotated[float, Field(ge=10, le=100)]
-    takeoff_s: Positive
     climb_timeout_s: Positive
     link_timeout_s: Positive
     battery_warn_v: NonNegative

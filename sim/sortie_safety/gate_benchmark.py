@@ -63,9 +63,10 @@ def _round_s(config: Config) -> float:
             (
                 Command(now_s, -place[k] * (1.0, 1.0, 0.0)),
                 Kinematics(now_s, place[k], speed[k]),
-                Others(*(np.delete(each[:, :axes], k, axis=0) for each in (place, speed)), np.ones(n_agents - 1, bool)),
+                Others(place[others, :axes], speed[others, :axes], np.ones(n_agents - 1, bool)),
             )
             for k in range(n_agents)
+            for others in [np.arange(n_agents) != k]
         ]
         began_s = time.process_time()  # of this process, whoever else uses the core
         for gate, (command, own, others) in zip(gates, known, strict=True):

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
 
 
-def others_near(drone: int, known: Sequence[Kinematics | None], flying: Flags, cooperative: Flags, axes: int) -> Others:
+def others_near(
+    drone: int,
+    known: Sequence[Kinematics | None],
+    flying: Flags,
+    cooperative: Flags,
+    axes: int,
+    since_s: float = -np.inf,
+) -> Others:
     """Who flies near a drone, where it was last known to be.
 
     Args:
@@ -29,12 +36,13 @@ def others_near(drone: int, known: Sequence[Kinematics | None], flying: Flags, c
         flying: [N], who is in the air.
         cooperative: [N], who avoids others.
         axes: task.dimensions.
+        since_s: who was last seen before this is taken to stand still there, s.
     """
     near = [(k, each) for k, each in enumerate(known) if k != drone and flying[k] and each is not None and each.finite]
     shape = (len(near), axes)
     return Others(
         np.reshape([each.position[:axes] for _, each in near], shape),
-        np.reshape([each.velocity[:axes] for _, each in near], shape),
+        np.reshape([each.velocity[:axes] * (each.time_s >= since_s) for _, each in near], shape),
         cooperative[[k for k, _ in near]],
     )
 

@@ -92,7 +92,8 @@ def test_real_and_simulated_drones_fly_one_mission_and_everything_is_recorded(fl
         told = make_reader(stream).get_summary()
         assert told is not None
         topics = {channel.topic for channel in told.channels.values()}
-    wanted = {f"/drone_{k}/{name}" for k in range(3) for name in ("setpoint", "vehicle/odom", "vehicle/status", "cmd_vel")}
+    names = ("setpoint", "vehicle/odom", "vehicle/status", "cmd_vel")
+    wanted = {f"/drone_{k}/{name}" for k in range(3) for name in names}
     assert wanted | {"/checklist", "/flight_status", "/team_status", "/faults"} <= topics
     again = load(FlightConfig, flights.folder / "config.yaml")
     assert again.hash() == summary["config_hash"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,6 +11,9 @@ import pytest
 from sortie_core.config import load_config
 from sortie_peers.flight_stack import BOOT_S, CRAZYFLIE, PX4, REST_M, Autopilot, Failsafe, FlightStack, Phase
 from sortie_sim.pybullet_motion import PyBulletMotion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CONFIG = load_config(Path(__file__).parents[2] / "configs" / "delivery.yaml")
 STEP_S = 0.02

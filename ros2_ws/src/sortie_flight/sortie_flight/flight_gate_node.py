@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -122,20 +123,25 @@ class FlightGateNode(GateNode):
 
     def _sight(self, drone: int, now_s: float) -> Sight:
         channel, status = self.channels[drone], self._status[drone]
-        own = channel.own
-        known = own is not None and own.finite
+        own = channel.own if channel.own is not None and channel.own.finite else None
         seen = Sight(
-            pose_age_s=now_s - own.time_s if own is not None and known else math.inf,
-            height_m=float(own.position[2]) if own is not None and known else math.nan,
+            pose_age_s=now_s - own.time_s if own else math.inf,
+            height_m=float(own.position[2]) if own else math.nan,
             silent_s=now_s - self._heard_s[drone],
             policy_silent_s=now_s - channel.command.time_s if self._policies_fly else 0.0,
         )
         if status is None:
             return seen
-        return Sight(
-            seen.pose_age_s, seen.silent_s, seen.policy_silent_s, seen.height_m, status.armed, status.airborne,
-            status.locked, status.can_arm, status.boots, status.battery, status.failsafe,
-        )  # fmt: skip
+        return replace(
+            seen,
+            armed=status.armed,
+            airborne=status.airborne,
+            locked=status.locked,
+            can_arm=status.can_arm,
+            boots=status.boots,
+            battery_v=status.battery,
+            failsafe=status.failsafe,
+        )
 
     # What drones do.
 
@@ -159,22 +165,25 @@ class FlightGateNode(GateNode):
             self.report_fault(kind, drone, f"drone {drone} is out of the mission: {text}")
 
     def _velocity(self, drone: int, now_s: float) -> NDArray[np.float64]:
-        """What a drone in the air may fly, [3] m/s."""
-        channel, kept = self.channels[drone], self.channels[drone].command
-        age_s = now_s - kept.time_s if self._policies_fly and drone not in self.lost else 0.0
-        velocity = kept.velocity if self._policies_fly and drone not in self.lost else np.zeros(3)
+        """What a drone in the air may fly, [3] m/s: as its policy wants, in 2-D at the altitude of the mission."""
+        channel = self.channels[drone]
+        # Before the mission, and after it, drones wait where they are.
+        led = self._policies_fly and drone not in self.lost
+        command = channel.command if led else Command(now_s, np.zeros(3))
         if self.config.task.dimensions == 2 and channel.own is not None and channel.own.finite:
             climb = climb_rate(self.config.world.altitude_m, channel.own.position[2:])
-            velocity = np.append(velocity[:2], climb)
-        channel.command = Command(now_s - age_s, velocity)
-        try:
-            return self.checked(drone, now_s, self.others_of(drone, self._in_the_air()))
-        finally:
-            channel.command = kept
+            command = Command(command.time_s, np.append(command.velocity[:2], climb))
+        return self.checked(drone, now_s, command, self.others_of(drone, self._in_the_air(), now_s))
 
     def _in_the_air(self) -> NDArray[np.bool_]:
-        """[N] bool."""
-        return np.array([status is not None and status.airborne for status in self._status])
+        """[N] bool; who has come down out of the mission counts, too, lest somebody lands on it."""
+        return np.array(
+            [
+                status is not None
+                and (status.airborne or (drone in self.lost and self.flights[drone].fault is not None))
+                for drone, status in enumerate(self._status)
+            ]
+        )
 
     # What people ask for and see.
 
@@ -182,6 +191,8 @@ class FlightGateNode(GateNode):
         places = [channel.own.position if channel.own else None for channel in self.channels]
         lines = team_lines(places, self.flight_config)
         for drone, (flight, place) in enumerate(zip(self.flights, places, strict=True)):
+            if drone in self.lost and flight.fault is None:
+                continue  # out since an earlier mission; it is not armed
             fence = self.channels[drone].gate.fence
             lines += drone_lines(drone, self._sight(drone, now_s), flight, place, fence, self.flight_config)
             status = self._status[drone]
@@ -193,12 +204,15 @@ class FlightGateNode(GateNode):
         red = [line for line in self._lines(now_s) if not line.ok]
         if not self.active:
             response.message = "the gate is not active"
+        elif len(self.lost) == len(self.drones):
+            response.message = "no drone is left; start anew"
         elif red:
             whose = "the team" if red[0].drone is None else f"drone {red[0].drone}"
             response.message = f"{whose}, {red[0].item}: {red[0].text}"
         else:
             for drone, flight in enumerate(self.flights):
-                flight.arm(now_s, self._sight(drone, now_s))
+                if drone not in self.lost:
+                    flight.arm(now_s, self._sight(drone, now_s))
             response.success = True
         return response
 
@@ -220,11 +234,20 @@ class FlightGateNode(GateNode):
         self._shown.publish(shown)
         self._list.publish(checks)
 
+    def _room_m(self, drone: int) -> float:
+        """Distance to the fence, m; on the ground to its walls alone; nan where it is not known."""
+        channel = self.channels[drone]
+        if channel.own is None or not channel.own.finite:
+            return math.nan
+        place = channel.own.position.copy()
+        if not self.flights[drone].flying:
+            place[2] = self.config.world.altitude_m
+        return channel.gate.fence.distance_m(place)
+
     def _shown_status(self, drone: int, now_s: float) -> DiagnosticStatus:
         channel, flight, sight, status = (
             self.channels[drone], self.flights[drone], self._sight(drone, now_s), self._status[drone]
         )  # fmt: skip
-        own = channel.own
         values = {
             "phase": flight.mode.name.lower(),
             "vehicle": f"{status.adapter}: {status.mode}" if status else "",
@@ -233,7 +256,7 @@ class FlightGateNode(GateNode):
             "silent_s": sight.silent_s,
             "pose_age_s": sight.pose_age_s,
             "latency_s": status.latency if status else math.nan,
-            "fence_m": channel.gate.fence.distance_m(own.position) if own is not None and own.finite else math.nan,
+            "fence_m": self._room_m(drone),
             "setpoints": channel.setpoints,
             "interventions": sum(channel.count.values()),
             "interval_p99_s": status.interval_p99 if status else math.nan,

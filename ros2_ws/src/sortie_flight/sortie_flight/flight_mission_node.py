@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from sortie_nodes.lifecycle_manager import Script
 
 _ANSWER_S = 3.0
+_SHOWN_S = 1.0
+"""After so long, topic `flight_status` shows what has been answered, s."""
 _LANDING_S = 20.0
 """How long drones may take to land after a mission, s."""
 _IN_THE_AIR = {"arm", "take_off", "follow", "land"}
@@ -100,14 +102,10 @@ class FlightMissionNode(MissionNode):
                 raise MissionError(f"not armed, the checklist is red: {'; '.join(self._red)}")
             answer = self._arm.call_async(Trigger.Request())
             yield from until(answer.done, _ANSWER_S)
-            if answer.done() and answer.result().success:
-                yield from until(self._under_way, _ANSWER_S)
-            elif time.monotonic() > deadline_s:
-                raise MissionError(
-                    f"not armed: {answer.result().message if answer.done() else 'no answer of the gate'}"
-                )
-            else:
-                yield from until(lambda: False, 0.2)
+            yield from until(self._under_way, _SHOWN_S)
+            if not self._under_way() and time.monotonic() > deadline_s:
+                why = answer.result().message if answer.done() else "the gate does not answer"
+                raise MissionError(f"not armed: {why}")
 
     def come_home(self) -> Script:
         """Land, and write down how the flight went."""

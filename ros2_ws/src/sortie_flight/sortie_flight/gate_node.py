@@ -103,7 +103,8 @@ class GateNode(ManagedNode):
             return
         channel.told = mode
         self.act(drone)
-        self.report_fault(kind, drone, text)
+        if drone not in self.lost:
+            self.report_fault(kind, drone, text)
 
     def _on_emergency(
         self, drones: range | tuple[int, ...], _: Empty.Request, response: Empty.Response
@@ -122,17 +123,18 @@ class GateNode(ManagedNode):
 
     # What drones do.
 
-    def checked(self, drone: int, now_s: float, others: Others) -> NDArray[np.float64]:
+    def checked(self, drone: int, now_s: float, command: Command, others: Others) -> NDArray[np.float64]:
         """The velocity that a drone may fly, [3] m/s; interventions are counted while it takes part."""
         channel = self.channels[drone]
-        velocity, reasons = channel.gate.setpoint(now_s, channel.command, channel.own, others)
+        velocity, reasons = channel.gate.setpoint(now_s, command, channel.own, others)
         if drone not in self.lost:
             channel.count.update(reasons)
             channel.setpoints += 1
         return velocity
 
-    def others_of(self, drone: int, flying: NDArray[np.bool_]) -> Others:
+    def others_of(self, drone: int, flying: NDArray[np.bool_], now_s: float) -> Others:
         """Who flies near a drone; of all, `flying` [N] bool says who is in the air."""
         cooperative = np.array([k not in self.lost for k in self.drones])
         known = [channel.own for channel in self.channels]
-        return others_near(drone, known, flying, cooperative, self.config.task.dimensions)
+        since_s = now_s - self.config.safety.stale_after_s
+        return others_near(drone, known, flying, cooperative, self.config.task.dimensions, since_s)

@@ -91,7 +91,8 @@ class SafetyNode(GateNode):
 
     def _publish(self, drone: int, now_s: float) -> None:
         channel, dt_s = self.channels[drone], self.config.world.dt_s
-        velocity = self.checked(drone, now_s, self.others_of(drone, np.ones(len(self.drones), bool)))
+        everybody = np.ones(len(self.drones), bool)
+        velocity = self.checked(drone, now_s, channel.command, self.others_of(drone, everybody, now_s))
         channel.passed_s = now_s
         mode = Setpoint.FOLLOW if channel.told is None else channel.told
         self.setpoints[drone].publish(setpoint_message(mode, velocity, stamp_of(round(now_s / dt_s), dt_s)))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sortie_peers.flight_stack import Autopilot
 
 _MOST_S = 0.1
+_CLIMB_MPS = 0.5
 
 
 class SimulatedFleet:
@@ -32,7 +33,7 @@ class SimulatedFleet:
     def __init__(self, config: FlightConfig, drones: Sequence[int]) -> None:
         self._stack = make_stack(config, drones, PX4)
         self._last_s = time.monotonic()
-        self.vehicles = [SimulatedVehicle(each, self, config.flight.takeoff_s) for each in self._stack.autopilots]
+        self.vehicles = [SimulatedVehicle(each, self) for each in self._stack.autopilots]
 
     def advance(self) -> None:
         """Let the time pass that has passed since the last call."""
@@ -45,8 +46,8 @@ class SimulatedFleet:
 class SimulatedVehicle(Vehicle):
     """One simulated drone."""
 
-    def __init__(self, autopilot: Autopilot, fleet: SimulatedFleet, takeoff_s: float) -> None:
-        self._autopilot, self._fleet, self._takeoff_s = autopilot, fleet, takeoff_s
+    def __init__(self, autopilot: Autopilot, fleet: SimulatedFleet) -> None:
+        self._autopilot, self._fleet = autopilot, fleet
 
     @staticmethod
     def check(address: str) -> None:
@@ -84,7 +85,7 @@ class SimulatedVehicle(Vehicle):
             case Mode.ARM:
                 autopilot.arm()
             case Mode.TAKE_OFF if autopilot.phase is Phase.READY:
-                autopilot.take_off(setpoint.height_m, self._takeoff_s)
+                autopilot.take_off(setpoint.height_m, setpoint.height_m / _CLIMB_MPS)
             case Mode.FOLLOW:
                 autopilot.follow(setpoint.velocity)
             case Mode.LAND:
