@@ -26,6 +26,13 @@ def test_single_drones_may_differ() -> None:
     assert config.place(0).origin == (0.0, 0.0, 0.0)
 
 
+def test_a_battery_of_fewer_cells_has_limits_of_its_own() -> None:
+    entry = "flight.vehicles={1: {battery_warn_v: 3.8, battery_land_v: 3.7}}"
+    config = load(FlightConfig, MAVLINK, [entry])
+    limits = [(config.place(k).battery_warn_v, config.place(k).battery_land_v) for k in (0, 1)]
+    assert limits == [(14.0, 13.2), (3.8, 3.7)]
+
+
 @pytest.mark.parametrize(
     ("overrides", "real", "asks"),
     [
