@@ -18,7 +18,7 @@ from sortie_core.config import load
 from sortie_core.flight_config import FlightConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rich.table import Table
 
@@ -32,7 +32,7 @@ class Observer:
         self.said: list[str] = []
         self.drones, self.checklist, self.status, self.refusal = [drone(0)], [], None, ""
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Callable[[], None]:
         return lambda: self.said.append(name)
 
 

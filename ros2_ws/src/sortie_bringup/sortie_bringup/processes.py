@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ _PATIENCE_S = ((signal.SIGTERM, 12.0), (signal.SIGKILL, 2.0))
 
 Not SIGINT first: a Python process that is still starting answers that with a traceback.
 """
+_POLITE = 5
+"""Niceness of agents: the gate, the radio and the vehicles go first."""
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -78,7 +81,7 @@ class ProcessGroup:
             text=True,
             errors="replace",
             start_new_session=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=partial(_begin, yielding=bool(node.drones)),
         )
         reader = threading.Thread(target=self._read, args=(node.label, process), daemon=True)
         reader.start()
@@ -133,5 +136,8 @@ def _signal(process: subprocess.Popen[str], number: int) -> None:
         pass
 
 
-def _end_with_parent() -> None:
+def _begin(*, yielding: bool) -> None:
+    """End when the parent does; policies think only while those who keep time leave them a core."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if yielding:
+        os.nice(_POLITE)

@@ -80,11 +80,6 @@ class DroneFlight:
         """It is following setpoints."""
         return self.mode is Mode.FOLLOW
 
-    @property
-    def done(self) -> bool:
-        """It takes no part (any more), and stands still."""
-        return self.mode in (Mode.GROUND, Mode.EMERGENCY)
-
     def arm(self, now_s: float, sight: Sight) -> None:
         """Leave the ground; the checklist has been read."""
         if self.mode is Mode.GROUND and self.fault is None:
