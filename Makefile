@@ -37,7 +37,7 @@ test: setup
 	@failed=0; \
 	.venv/bin/ruff check . || failed=1; \
 	.venv/bin/mypy || failed=1; \
-	$(IN_WORKSPACE) .venv/bin/python -m pytest || failed=1; \
+	$(IN_WORKSPACE) .venv/bin/python -m pytest -n 2 --dist loadfile || failed=1; \
 	exit $$failed
 
 # the virtual environment goes too: it is what takes the minutes to make again

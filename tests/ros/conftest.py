@@ -149,6 +149,12 @@ class ManagedProcess:
 
 
 @pytest.fixture
+def managed_process(graph: Graph) -> Callable[[NodeDescription], ManagedProcess]:
+    """Start managed nodes, which the test ends as it likes."""
+    return lambda description: ManagedProcess(graph, description)
+
+
+@pytest.fixture
 def managed(graph: Graph) -> Iterator[Callable[[NodeDescription], ManagedProcess]]:
     """Start managed nodes; they must end cleanly."""
     running: list[ManagedProcess] = []

@@ -29,9 +29,13 @@ from sortie_flight.mavlink_vehicle import MavlinkVehicle
 from sortie_nodes import qos
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from conftest import Graph
+    from conftest import Graph, ManagedProcess
+
+    from sortie_bringup.fleet import NodeDescription
+
+    Start = Callable[[NodeDescription], ManagedProcess]
 
 pytestmark = pytest.mark.ros
 
@@ -48,7 +52,7 @@ class Flight:
     """Two drones in the hands of a test."""
 
     def __init__(self, graph: Graph, adapter: str, first_port: int) -> None:
-        self.graph = graph
+        self.graph, self._adapter = graph, adapter
         path = CONFIGS / f"{adapter}.yaml"
         overrides = [
             f"team.n_agents={N_DRONES}", f"flight.first_port={first_port}", "flight.peers=true", "flight.record=false",
@@ -63,15 +67,10 @@ class Flight:
         self.faults: list[Fault] = []
         self._listen()
         graph.add(self.node)
+        self._fleet = fleet(self.config, path, overrides)
+        self._peers = ["--config", str(path), "--adapter", adapter, "--", *overrides]
         self._processes: dict[str, subprocess.Popen[str]] = {}
-        arguments = ["--config", str(path), "--adapter", adapter, "--", *overrides]
-        self._processes["peers"] = subprocess.Popen(
-            [sys.executable, "-m", "sortie_peers.peer_process", *arguments], stdin=subprocess.PIPE, text=True
-        )
-        self._clients = {}
-        for description in fleet(self.config, path, overrides):
-            if description.name in ("safety_gate", f"vehicles_{adapter}"):
-                self._start(str(description.name).partition("_mavlink")[0].partition("_cflib")[0], description)
+        self._managed: dict[str, ManagedProcess] = {}
 
     def _listen(self) -> None:
         node, hear = self.node, self.node.create_subscription
@@ -101,22 +100,23 @@ class Flight:
 
     # Processes.
 
-    def _start(self, name: str, description: object) -> None:
-        from conftest import ManagedProcess
-
-        managed = ManagedProcess(self.graph, description)
-        self._processes[name], self._clients[name] = managed.process, managed
-
-    def activate(self) -> None:
-        for name in ("vehicles", "safety_gate"):
-            self._clients[name].step(Transition.TRANSITION_CONFIGURE, State.PRIMARY_STATE_INACTIVE)
-        for name in ("vehicles", "safety_gate"):
-            self._clients[name].step(Transition.TRANSITION_ACTIVATE, State.PRIMARY_STATE_ACTIVE)
+    def start(self, managed_process: Start) -> None:
+        peers = [sys.executable, "-m", "sortie_peers.peer_process", *self._peers]
+        self._processes["peers"] = subprocess.Popen(peers, stdin=subprocess.PIPE, text=True)
+        names = {f"vehicles_{self._adapter}": "vehicles", "safety_gate": "safety_gate"}
+        for description in self._fleet:
+            if name := names.get(str(description.name)):
+                self._managed[name] = managed_process(description)
+                self._processes[name] = self._managed[name].process
+        for managed in self._managed.values():
+            managed.step(Transition.TRANSITION_CONFIGURE, State.PRIMARY_STATE_INACTIVE)
+        for managed in self._managed.values():
+            managed.step(Transition.TRANSITION_ACTIVATE, State.PRIMARY_STATE_ACTIVE)
 
     def restart_gate(self) -> None:
         """As a second mission does."""
-        self._clients["safety_gate"].step(Transition.TRANSITION_DEACTIVATE, State.PRIMARY_STATE_INACTIVE)
-        self._clients["safety_gate"].step(Transition.TRANSITION_ACTIVATE, State.PRIMARY_STATE_ACTIVE)
+        self._managed["safety_gate"].step(Transition.TRANSITION_DEACTIVATE, State.PRIMARY_STATE_INACTIVE)
+        self._managed["safety_gate"].step(Transition.TRANSITION_ACTIVATE, State.PRIMARY_STATE_ACTIVE)
 
     def send(self, name: str, number: signal.Signals) -> None:
         self._processes[name].send_signal(number)
@@ -184,19 +184,19 @@ _PORTS = iter(range(15100, 19000, 20))
 
 
 @pytest.fixture(params=["mavlink", "cflib"])
-def flight(request: pytest.FixtureRequest, graph: Graph) -> Iterator[Flight]:
-    yield from _flight(graph, request.param)
+def flight(request: pytest.FixtureRequest, graph: Graph, managed_process: Start) -> Iterator[Flight]:
+    yield from _flight(graph, request.param, managed_process)
 
 
 @pytest.fixture
-def mavlink_flight(graph: Graph) -> Iterator[Flight]:
-    yield from _flight(graph, "mavlink")
+def mavlink_flight(graph: Graph, managed_process: Start) -> Iterator[Flight]:
+    yield from _flight(graph, "mavlink", managed_process)
 
 
-def _flight(graph: Graph, adapter: str) -> Iterator[Flight]:
+def _flight(graph: Graph, adapter: str, managed_process: Start) -> Iterator[Flight]:
     flight = Flight(graph, adapter, next(_PORTS))
     try:
-        flight.activate()
+        flight.start(managed_process)
         yield flight
     finally:
         flight.stop()
