@@ -33,7 +33,6 @@ from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Header, String
 from std_srvs.srv import Empty
 
-from sortie_cli.environment import free_domain
 from sortie_core.config import load
 from sortie_core.flight_config import FlightConfig
 from sortie_core.layout import sample_layout
@@ -51,15 +50,6 @@ HEIGHT_M = 0.6
 PID = "all.firmware_params.stabilizer.controller:=1"
 PATIENCE_S = 20.0
 SETPOINT_S = 0.04
-
-
-@pytest.fixture
-def domain(monkeypatch: pytest.MonkeyPatch) -> int:
-    """A DDS domain of the test's own, for its children too."""
-    number = free_domain()
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(number))
-    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    return number
 
 
 class Bench:
