@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from sortie_core.config import Config
 from sortie_core.config_sections import Finite, NonNegative, Positive, Section
@@ -27,11 +27,14 @@ def _fillable(value: str) -> str:
     return value
 
 
+Address = Annotated[str, AfterValidator(_fillable)]
+
+
 class VehicleEntry(Section):
     """What is different about one drone; keys as in the section `flight`."""
 
     adapter: Adapter | None = None
-    address: str | None = None
+    address: Address | None = None
     origin: Annotated[list[Finite], Field(min_length=3, max_length=3)] | None = None
     battery_warn_v: NonNegative | None = None
     battery_land_v: NonNegative | None = None
@@ -59,7 +62,7 @@ class Flight(Section):
     """What flies the drones, and when they must not."""
 
     adapter: Adapter
-    address: str
+    address: Address
     first_port: Annotated[int, Field(ge=1, le=65000)]
     vehicles: dict[Annotated[int, Field(ge=0)], VehicleEntry]
     peers: bool
@@ -70,11 +73,6 @@ class Flight(Section):
     battery_warn_v: NonNegative
     battery_land_v: NonNegative
     record: bool
-
-    @field_validator("address")
-    @classmethod
-    def _can_be_filled(cls, value: str) -> str:
-        return _fillable(value)
 
     @model_validator(mode="after")
     def _voltages_ordered(self) -> Flight:
