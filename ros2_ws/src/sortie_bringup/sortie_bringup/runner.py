@@ -117,7 +117,8 @@ def _fly(options: argparse.Namespace, config: Config, overrides: list[str], cons
         print(json.dumps(summary, indent=2))
     else:
         Console().print(outcome_table(summary, success=exit_code == SUCCEEDED))
-        Console(soft_wrap=True).print(f"{folder}: summary.json, trajectory.npz, config.yaml, {plot.name}")
+        recorded = ", flight.mcap" if (folder / "flight.mcap").exists() else ""
+        Console(soft_wrap=True).print(f"{folder}: summary.json, trajectory.npz, config.yaml, {plot.name}{recorded}")
     return exit_code
 
 
