@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -13,8 +12,6 @@ import typer
 from typer.exceptions import TyperException
 
 if TYPE_CHECKING:
-    from sortie_cluster.config import ClusterConfig
-    from sortie_cluster.flows_config import FlowsConfig
     from sortie_core.config import Config
 
 _EXIT_BAD_INPUT = 2
@@ -54,7 +51,9 @@ def sim(
     if seeds > 1:
         flags = ["--lockstep"] if lockstep else []
         _fly_series("sim", [str(config), *(overrides or []), *flags], loaded.seed, seeds, out, json)
-    _run_graph(config, overrides, out, lockstep, json)
+    from sortie_cli.graph import run_graph
+
+    run_graph(config, overrides, out, lockstep, json)
 
 
 @app.command()
@@ -80,32 +79,17 @@ def fly(
         if loaded.asks:
             raise _user_error("--seeds flies many missions without asking; add --yes, or flight.peers=true")
         _fly_series("fly", [str(config), *changes], loaded.seed, seeds, out, json)
-    _run_graph(config, changes, out, False, json)
+    from sortie_cli.graph import run_graph
+
+    run_graph(config, changes, out, False, json)
 
 
 def _fly_series(
     command: str, arguments: list[str], first_seed: int, n_seeds: int, out: Path | None, json: bool
 ) -> NoReturn:
-    from sortie_cli.run_folder import create_run_folder
     from sortie_cli.series import fly_series
 
-    folder = out if out is not None and (out / f"seed-{first_seed}").is_dir() else create_run_folder(out)
-    raise typer.Exit(fly_series(command, arguments, first_seed, n_seeds, folder, json))
-
-
-def _run_graph(config: Path, overrides: list[str] | None, out: Path | None, lockstep: bool, json: bool) -> None:
-    """Let the runner of a graph of ROS 2 nodes take this process's place."""
-    from sortie_cli.environment import workspace_environment
-    from sortie_cli.run_folder import create_run_folder
-
-    environment = workspace_environment()
-    folder = create_run_folder(out)
-    flags = [flag for flag, given in (("--lockstep", lockstep), ("--json", json)) if given]
-    runner = ["-m", "sortie_bringup.runner", "--config", str(config), "--out", str(folder), *flags]
-    # so that signals and the exit code are its own; it lets them in once it can handle them, since an interrupted
-    # import would end with a traceback
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    os.execve(sys.executable, [sys.executable, *runner, "--", *(overrides or [])], environment)
+    raise typer.Exit(fly_series(command, arguments, first_seed, n_seeds, out, json))
 
 
 @app.command()
@@ -122,7 +106,9 @@ def train(
 
     found = load_any(config, overrides or [])
     if isinstance(found, ClusterConfig):
-        _train_agents(found, config, overrides, out, resume)
+        from sortie_cli.cluster_runs import train_agents
+
+        train_agents(found, config, overrides, out, resume)
         return
     loaded = _load(config, overrides)
     from sortie_cli.run_folder import create_run_folder, open_run_folder, say_how_to_go_on
@@ -153,17 +139,6 @@ def train(
         report(checkpoint, json)
 
 
-def _train_agents(
-    loaded: ClusterConfig, config: Path, overrides: list[str] | None, out: Path | None, resume: bool
-) -> None:
-    """The agents of a cluster."""
-    from sortie_cli.run_folder import resumable_run
-    from sortie_schedule.evolution import train as train_agents
-
-    with resumable_run("train", config, overrides, out, resume) as folder:
-        print(train_agents(loaded, folder, resume=resume))
-
-
 @app.command()
 def evaluate(
     config: ConfigFile,
@@ -180,7 +155,9 @@ def evaluate(
 
     found = load_any(config, overrides or [])
     if isinstance(found, ClusterConfig | FlowsConfig):
-        _evaluate_suites(found, config, overrides, out, resume, jobs, json)
+        from sortie_cli.cluster_runs import evaluate_suites
+
+        evaluate_suites(found, config, overrides, out, resume, jobs, json)
         return
     loaded = _load(config, overrides)
     if loaded.evaluation.train_seeds and any(each.startswith("policy.checkpoint=") for each in overrides or []):
@@ -200,24 +177,6 @@ def evaluate(
         evaluate_methods(loaded, flights, folder, jobs, json, asked)
 
 
-def _evaluate_suites(
-    loaded: ClusterConfig | FlowsConfig,
-    config: Path,
-    overrides: list[str] | None,
-    out: Path | None,
-    resume: bool,
-    jobs: int,
-    json: bool,
-) -> None:
-    """Schedulers in the settings of a source."""
-    from sortie_cli.run_folder import resumable_run
-    from sortie_schedule.suites import configurations, evaluate_suites
-
-    configurations(loaded)  # refuse what cannot be run, before there is a folder
-    with resumable_run("evaluate", config, overrides, out, resume) as folder:
-        evaluate_suites(loaded, folder, jobs, json)
-
-
 @app.command()
 def sweep(
     config: ConfigFile,
@@ -232,7 +191,9 @@ def sweep(
 
     found = load_any(config, overrides or [])
     if isinstance(found, ClusterConfig):
-        _sweep_routers(found, config, overrides, out, resume, jobs)
+        from sortie_cli.cluster_runs import sweep_routers
+
+        sweep_routers(found, config, overrides, out, resume, jobs)
         return
     loaded = _load(config, overrides)
     from sortie_cli.run_folder import open_run_folder, resumable_run
@@ -257,20 +218,6 @@ def sweep(
     print(shlex.join(["sortie", "evaluate", *again, *evaluation_overrides(loaded, out)]))
 
 
-def _sweep_routers(
-    loaded: ClusterConfig, config: Path, overrides: list[str] | None, out: Path, resume: bool, jobs: int
-) -> None:
-    """The routers of a cluster."""
-    from sortie_cli.run_folder import resumable_run
-    from sortie_schedule.router_sweep import plan, sweep_routers
-
-    plan(loaded, out)
-    with resumable_run("sweep", config, overrides, out, resume):
-        sweep_routers(loaded, out, jobs)
-    again = [str(config), *(overrides or []), f"comparison.checkpoints={out}/{{training}}-{{seed}}/q.ckpt"]
-    print(shlex.join(["sortie", "evaluate", *again]))
-
-
 @app.command()
 def cluster(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file, e.g. configs/cluster.yaml.")],
@@ -290,7 +237,9 @@ def cluster(
     from sortie_core.config import load
 
     if isinstance(load_any(config, overrides or []), LiveConfig):
-        _run_graph(config, overrides, out, lockstep, json)
+        from sortie_cli.graph import run_graph
+
+        run_graph(config, overrides, out, lockstep, json)
     loaded = load(ClusterConfig, config, overrides or [])
     from sortie_cli.run_folder import resumable_run
     from sortie_cluster.scenario import make_scenario

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+from sortie_cli.run_folder import create_run_folder
 from sortie_core.config import UserError
 from sortie_core.csv_rows import as_csv
 from sortie_core.files import write_atomically
@@ -32,7 +33,9 @@ _LEAST = {"min_separation_m"}
 _SUM = {"collisions", "n_faults", "late_ticks"}
 
 
-def fly_series(command: str, arguments: list[str], first_seed: int, n_seeds: int, folder: Path, as_json: bool) -> int:
+def fly_series(
+    command: str, arguments: list[str], first_seed: int, n_seeds: int, out: Path | None, as_json: bool
+) -> int:
     """Fly missions by `sortie COMMAND`, each in a folder of its own; one that is there already is not flown again.
 
     Args:
@@ -40,18 +43,20 @@ def fly_series(command: str, arguments: list[str], first_seed: int, n_seeds: int
         arguments: of it: configuration, overrides and flags.
         first_seed: of the first mission.
         n_seeds: how many.
-        folder: for all of them; gets series.json and series.csv.
+        out: new folder for all of them, or one of this series; None for one named by the time. It gets series.json
+            and series.csv.
         as_json: print JSON instead of a table.
 
     Returns:
         0 if every mission succeeded, else 1.
 
     Raises:
-        UserError: a mission could not be flown because of its input.
+        UserError: the folder is taken, or a mission could not be flown because of its input.
     """
     from rich.console import Console
     from rich.progress import track
 
+    folder = out if out is not None and (out / f"seed-{first_seed}").is_dir() else create_run_folder(out)
     console = Console(stderr=True)
     rows = []
     seeds = range(first_seed, first_seed + n_seeds)

@@ -74,14 +74,6 @@ class Flight(Section):
     battery_land_v: NonNegative
     record: bool
 
-    @model_validator(mode="after")
-    def _voltages_ordered(self) -> Flight:
-        if self.battery_land_v > self.battery_warn_v:
-            raise ValueError(
-                f"battery_land_v: {self.battery_land_v} is above battery_warn_v = {self.battery_warn_v}; lower it"
-            )
-        return self
-
 
 class FlightConfig(Config):
     """A delivery mission flown by vehicles."""
@@ -94,6 +86,13 @@ class FlightConfig(Config):
     def _can_be_flown(self) -> FlightConfig:
         if strange := [drone for drone in self.flight.vehicles if drone >= self.team.n_agents]:
             raise ValueError(f"flight.vehicles: there is no drone {strange[0]}; team.n_agents is {self.team.n_agents}")
+        for drone in range(self.team.n_agents):
+            place = self.place(drone)
+            if place.battery_land_v > place.battery_warn_v:
+                raise ValueError(
+                    f"flight.battery_land_v: {place.battery_land_v} is above battery_warn_v = {place.battery_warn_v} "
+                    f"for drone {drone}; lower it"
+                )
         if self.ros.lockstep:
             raise ValueError("ros.lockstep: vehicles wait for nobody; set it to false, or fly with `sortie sim`")
         if self.ros.real_time_factor != 1:

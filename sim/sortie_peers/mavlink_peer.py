@@ -7,7 +7,6 @@ rates, is the machine's: a board's clock does not stand still while the simulati
 from __future__ import annotations
 
 import math
-import random
 import socket
 import struct
 import time
@@ -18,9 +17,10 @@ from pymavlink import mavutil
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
 from sortie_core.config import UserError
-from sortie_core.frames import attitude_to_ned, enu_of, ned_of
+from sortie_core.frames import enu_of
 from sortie_peers.flight_stack import FLYING, Autopilot, Phase
 from sortie_peers.peer import Peer
+from sortie_peers.px4_telemetry import Px4Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 _ACCEPTED, _LATER = mavlink.MAV_RESULT_ACCEPTED, mavlink.MAV_RESULT_TEMPORARILY_REJECTED
 _UNSUPPORTED, _DENIED = mavlink.MAV_RESULT_UNSUPPORTED, mavlink.MAV_RESULT_DENIED
 _FORCE = 21196
-_CELLS = 4
-_NOISE_M = 1e-3
-"""Standard deviation of the estimate of where it is, m; without it a hovering drone's would come to a stop."""
 _TAKEOFF_M, _TAKEOFF_S = 2.5, 2.5
 _STREAM_FIRST_S, _STREAM_GAP_S = 1.0, 0.5
 """OFFBOARD is granted once setpoints have come for so long without such a gap, s."""
@@ -79,7 +76,7 @@ class MavlinkPeer(Peer):
         self._socket.setblocking(False)
         self._codec = mavlink.MAVLink(None, srcSystem=drone + 1, srcComponent=mavlink.MAV_COMP_ID_AUTOPILOT1)
         self._codec.robust_parsing = True
-        self._noise = random.Random(drone)
+        self._telemetry = Px4Telemetry(autopilot, drone + 1)
         self._parameters = {
             "MAV_SYS_ID": drone + 1,
             "COM_OF_LOSS_T": autopilot.rules.act_after_s,
@@ -96,26 +93,16 @@ class MavlinkPeer(Peer):
             "PARAM_REQUEST_READ": self._take_parameter_request,
             "MISSION_REQUEST_LIST": self._take_mission_request,
         }
-        self._messages: dict[int, Callable[[], Any]] = {
-            mavlink.MAVLINK_MSG_ID_HEARTBEAT: self._heartbeat,
-            mavlink.MAVLINK_MSG_ID_LOCAL_POSITION_NED: self._local_position,
-            mavlink.MAVLINK_MSG_ID_ATTITUDE_QUATERNION: self._attitude,
-            mavlink.MAVLINK_MSG_ID_SYS_STATUS: self._sys_status,
-            mavlink.MAVLINK_MSG_ID_BATTERY_STATUS: self._battery_status,
-            mavlink.MAVLINK_MSG_ID_EXTENDED_SYS_STATE: self._extended_sys_state,
-            mavlink.MAVLINK_MSG_ID_AUTOPILOT_VERSION: self._autopilot_version,
-        }
         self._boot()
 
     def _boot(self) -> None:
         """Know nothing but that it is now."""
-        self._booted_s = time.monotonic()
+        self._telemetry.boot()
         self._codec.seq = 0
-        self._mode, self._failsafe = "LOITER", ""
+        self._failsafe = ""
         self._stream_first_s, self._stream_last_s = math.inf, -math.inf
         self._interval_s = {number: 1 / rate_hz for number, rate_hz in _RATES_HZ.items()}
         self._due_s = dict.fromkeys(self._interval_s, 0.0)
-        self._estimate()
 
     def fileno(self) -> int:
         """See `Peer`."""
@@ -147,22 +134,14 @@ class MavlinkPeer(Peer):
             return
         self._notice_failsafe()
         if not self.trouble.frozen:
-            self._estimate()
-        up_s = self._up_s
+            self._telemetry.estimate()
+        up_s = self._telemetry.up_s
         for number, interval_s in self._interval_s.items():
             if up_s >= self._due_s[number]:
                 self._due_s[number] = max(self._due_s[number] + interval_s, up_s)
-                self._send(self._messages[number]())
+                self._send(self._telemetry.message(number))
 
     # What it sends.
-
-    @property
-    def _up_s(self) -> float:
-        return time.monotonic() - self._booted_s
-
-    @property
-    def _up_ms(self) -> int:
-        return int(1e3 * self._up_s)
 
     def _send(self, message: Any) -> None:
         data = message.pack(self._codec)
@@ -180,55 +159,9 @@ class MavlinkPeer(Peer):
         failsafe = self.autopilot.failsafe
         if failsafe and failsafe != self._failsafe:
             if self.autopilot.phase is Phase.LANDING:
-                self._mode = "LAND"
+                self._telemetry.mode = "LAND"
             self._say(mavlink.MAV_SEVERITY_CRITICAL, f"Failsafe activated: {failsafe}")
         self._failsafe = failsafe
-
-    def _estimate(self) -> None:
-        noise = [self._noise.gauss(0.0, _NOISE_M) for _ in range(3)]
-        self._position, self._velocity = self.autopilot.position + noise, self.autopilot.velocity.copy()
-        self._rotation = self.autopilot.attitude.copy()
-
-    def _heartbeat(self) -> Any:
-        base, main, sub = mavutil.px4_map[self._mode]
-        status = mavlink.MAV_STATE_STANDBY
-        if self.autopilot.locked:
-            status = mavlink.MAV_STATE_FLIGHT_TERMINATION
-        elif self.autopilot.armed:
-            base |= mavlink.MAV_MODE_FLAG_SAFETY_ARMED
-            status = mavlink.MAV_STATE_CRITICAL if self.autopilot.failsafe else mavlink.MAV_STATE_ACTIVE
-        kind, custom = mavlink.MAV_TYPE_QUADROTOR, main << 16 | sub << 24
-        return mavlink.MAVLink_heartbeat_message(kind, mavlink.MAV_AUTOPILOT_PX4, base, custom, status, 3)
-
-    def _local_position(self) -> Any:
-        numbers = (*ned_of(self._position), *ned_of(self._velocity))
-        return mavlink.MAVLink_local_position_ned_message(self._up_ms, *numbers)
-
-    def _attitude(self) -> Any:
-        return mavlink.MAVLink_attitude_quaternion_message(self._up_ms, *attitude_to_ned(self._rotation), 0, 0, 0)
-
-    def _sys_status(self) -> Any:
-        voltage_mv = round(1e3 * _CELLS * self.autopilot.battery_v)
-        return mavlink.MAVLink_sys_status_message(0, 0, 0, 0, voltage_mv, -1, -1, 0, 0, 0, 0, 0, 0)
-
-    def _battery_status(self) -> Any:
-        cells = [round(1e3 * self.autopilot.battery_v)] * _CELLS + [65535] * (10 - _CELLS)
-        kind, unknown = mavlink.MAV_BATTERY_TYPE_LIPO, 32767
-        function = mavlink.MAV_BATTERY_FUNCTION_ALL
-        return mavlink.MAVLink_battery_status_message(0, function, kind, unknown, cells, -1, -1, -1, -1)
-
-    def _extended_sys_state(self) -> Any:
-        landed = mavlink.MAV_LANDED_STATE_ON_GROUND
-        if self.autopilot.airborne:
-            landing = self.autopilot.phase is Phase.LANDING
-            landed = mavlink.MAV_LANDED_STATE_LANDING if landing else mavlink.MAV_LANDED_STATE_IN_AIR
-        return mavlink.MAVLink_extended_sys_state_message(mavlink.MAV_VTOL_STATE_UNDEFINED, landed)
-
-    def _autopilot_version(self) -> Any:
-        able = mavlink.MAV_PROTOCOL_CAPABILITY_SET_POSITION_TARGET_LOCAL_NED | mavlink.MAV_PROTOCOL_CAPABILITY_MAVLINK2
-        version = 1 << 24 | 14 << 16
-        hashes = [[0] * 8] * 3
-        return mavlink.MAVLink_autopilot_version_message(able, version, 0, 0, 0, *hashes, 0, 0, self._codec.srcSystem)
 
     def _send_parameter(self, name: str) -> None:
         value, kind = self._parameters[name], mavlink.MAV_PARAM_TYPE_REAL32
@@ -241,7 +174,7 @@ class MavlinkPeer(Peer):
 
     def _take_timesync(self, message: Any) -> None:
         if message.tc1 == 0:
-            self._send(mavlink.MAVLink_timesync_message(int(1e9 * self._up_s), message.ts1))
+            self._send(mavlink.MAVLink_timesync_message(int(1e9 * self._telemetry.up_s), message.ts1))
 
     def _take_parameters_request(self, message: Any) -> None:
         for name in self._parameters:
@@ -271,7 +204,7 @@ class MavlinkPeer(Peer):
         if now_s - self._stream_last_s > _STREAM_GAP_S:
             self._stream_first_s = now_s
         self._stream_last_s = now_s
-        if self._mode == "OFFBOARD":
+        if self._telemetry.mode == "OFFBOARD":
             velocity = np.zeros(3) if motion.all() else enu_of(numbers[3:])
             self.autopilot.follow(velocity, None if place.all() else enu_of(numbers[:3]))
 
@@ -295,14 +228,14 @@ class MavlinkPeer(Peer):
                 return self._switch(*mavutil.px4_map["TAKEOFF"][1:])
             case mavlink.MAV_CMD_SET_MESSAGE_INTERVAL:
                 return self._set_interval(int(first), second)
-            case mavlink.MAV_CMD_REQUEST_MESSAGE if int(first) in self._messages:
-                self._send(self._messages[int(first)]())
+            case mavlink.MAV_CMD_REQUEST_MESSAGE if int(first) in self._telemetry:
+                self._send(self._telemetry.message(int(first)))
                 return _ACCEPTED
         return _UNSUPPORTED
 
     def _arm(self) -> int:
-        if self._mode in _CANNOT_ARM or not self.autopilot.arm():
-            self._say(mavlink.MAV_SEVERITY_CRITICAL, f"Arming denied in {self._mode}")
+        if self._telemetry.mode in _CANNOT_ARM or not self.autopilot.arm():
+            self._say(mavlink.MAV_SEVERITY_CRITICAL, f"Arming denied in {self._telemetry.mode}")
             return _LATER
         return _ACCEPTED
 
@@ -315,7 +248,7 @@ class MavlinkPeer(Peer):
         return _ACCEPTED
 
     def _set_interval(self, number: int, interval_us: float) -> int:
-        if number not in self._messages:
+        if number not in self._telemetry:
             return _DENIED
         self._interval_s.pop(number, None)
         if interval_us == 0 and number in _RATES_HZ:
@@ -342,5 +275,5 @@ class MavlinkPeer(Peer):
             self.autopilot.take_off(_TAKEOFF_M, _TAKEOFF_S)
         elif self.autopilot.phase in FLYING:
             self.autopilot.hold()
-        self._mode = name
+        self._telemetry.mode = name
         return _ACCEPTED

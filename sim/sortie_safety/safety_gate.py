@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Vector = NDArray[np.float64]
 
-LANDING_SPEED_MPS = 0.5
+_LANDING_SPEED_MPS = 0.5
 """Descent when a drone is landed for silence."""
 _FORGIVEN_S = 5e-7
 """What seconds and nanoseconds lose as one float."""
@@ -138,7 +138,7 @@ class SafetyGate:
         """The command, or what takes its place."""
         hover, limits = np.zeros(3), self._limits
         if command is None or now_s - command.time_s > limits.land_after_s + _FORGIVEN_S:
-            return np.array([0.0, 0.0, -LANDING_SPEED_MPS]), {Intervention.SILENCE_LANDING}
+            return np.array([0.0, 0.0, -_LANDING_SPEED_MPS]), {Intervention.SILENCE_LANDING}
         if not self._known(own):
             return hover, {Intervention.ODOMETRY_INVALID}
         if now_s - own.time_s > limits.stale_after_s + _FORGIVEN_S:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _CLIMB_GAIN_PER_S = 2.0
 """Commanded climb per metre of altitude error where the task is 2-D."""
 _MAX_CLIMB_MPS = 1.0
-LANDING_SPEED_MPS = 0.5
-"""Descent of a drone that is landed."""
+_LANDING_SPEED_MPS = 0.5
+"""Descent of a simulated drone that is told to land, as an autopilot would on its own."""
 _LANDED_M = 0.05
 """Whose centre is this low has landed: its motors stop."""
 
@@ -150,7 +150,7 @@ class MissionWorld:
     def _descend(self, command: Array) -> None:
         """Set the climb [m/s] of drones that land in a command [N, 3]; stop the motors of those that have."""
         down = self.motion.position[:, 2] <= _LANDED_M
-        command[self._landing, 2] = np.where(down, 0.0, -LANDING_SPEED_MPS)[self._landing]
+        command[self._landing, 2] = np.where(down, 0.0, -_LANDING_SPEED_MPS)[self._landing]
         for index in np.flatnonzero(self._landing & down):
             self.motion.stop_motors(int(index))
 

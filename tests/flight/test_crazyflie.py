@@ -6,16 +6,10 @@ something to go wrong, or ends in a reboot by hand, is left out there.
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import socket
-import subprocess
-import sys
 import threading
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cflib.crtp
@@ -25,6 +19,7 @@ from cflib.crazyflie import Crazyflie
 from cflib.crazyflie.log import LogConfig
 from cflib.crazyflie.syncLogger import SyncLogger
 from cflib.crtp.crtpstack import CRTPPort
+from flown_vehicles import ARM, EMERGENCY, GROUND, HOVER, LAND, Drones, fly, fly_for, free_ports, simulated
 
 from sortie_flight import crazyflie_link
 from sortie_flight.crazyflie_heard import OnBoardClock
@@ -34,75 +29,21 @@ from sortie_flight.vehicle import Mode, Setpoint, VehicleError, VehicleState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-PROJECT = Path(__file__).parents[2]
 REAL = os.environ.get("SORTIE_CF_URI", "")
 HEIGHT_M = 0.5
-GROUND, ARM, LAND = Setpoint(Mode.GROUND), Setpoint(Mode.ARM), Setpoint(Mode.LAND)
 TAKE_OFF = Setpoint(Mode.TAKE_OFF, height_m=HEIGHT_M)
-HOVER = Setpoint(Mode.FOLLOW)
-EMERGENCY = Setpoint(Mode.EMERGENCY)
 FOLLOW = Setpoint(Mode.FOLLOW, velocity=np.array([0.3, -0.2, 0.0]))
 
 
-@dataclass
-class Drone:
-    """What is flown.
-
-    Attributes:
-        address: its URI.
-        process: what simulates it; None for a real one.
-    """
-
-    address: str
-    process: subprocess.Popen[str] | None = None
-
-    def spoil(self, fault: str, value: float = 0.0) -> None:
-        """Let something go wrong; see `sortie_peers.peer.spoil`."""
-        if self.process is None or self.process.stdin is None:
-            pytest.skip(f"nothing can be made to go wrong with a real drone: {fault}")
-        self.process.stdin.write(json.dumps({"drone": 0, "fault": fault, "value": value}) + "\n")
-        self.process.stdin.flush()
-
-
-def _free_ports() -> int:
-    """The first of two UDP ports in a row that nobody listens on."""
-    while True:
-        with (
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one,
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,
-        ):
-            one.bind(("127.0.0.1", 0))
-            port = int(one.getsockname()[1])
-            try:
-                other.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
-                continue
-            return port
-
-
 @pytest.fixture
-def drone() -> Iterator[Drone]:
+def drone() -> Iterator[Drones]:
     if REAL:
-        yield Drone(REAL)
+        yield Drones(REAL)
         return
-    port = _free_ports()
-    command = [sys.executable, "-m", "sortie_peers.peer_process", "--config", "configs/flight/cflib.yaml"]
-    command += ["--adapter", "cflib", "--", "team.n_agents=2", f"flight.first_port={port}"]
-    paths = os.pathsep.join(str(PROJECT / folder) for folder in ("sim", "learning"))
-    with subprocess.Popen(
-        command,
-        cwd=PROJECT,
-        env={**os.environ, "PYTHONPATH": paths},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout is not None and "up" in process.stdout.readline()
-            yield Drone(f"udp://127.0.0.1:{port}", process)
-        finally:
-            process.terminate()
+    with simulated("cflib", "udp://127.0.0.1:{port}") as drones:
+        yield drones
 
 
 @pytest.fixture(autouse=True)
@@ -112,57 +53,33 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def vehicle(drone: Drone) -> Iterator[CrazyflieVehicle]:
+def vehicle(drone: Drones) -> Iterator[CrazyflieVehicle]:
     vehicle = _vehicle(drone)
     yield vehicle
     state = vehicle.state()
     if state.airborne and not state.locked and "closed" not in state.mode:
-        _fly(vehicle, LAND, lambda state: not state.airborne, 15)
+        fly(vehicle, LAND, lambda state: not state.airborne, 15)
     vehicle.close()
 
 
-def _vehicle(drone: Drone, origin: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> CrazyflieVehicle:
+def _vehicle(drone: Drones, origin: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> CrazyflieVehicle:
     vehicle = CrazyflieVehicle(drone.address, origin, 0)
     vehicle.open()
     return vehicle
 
 
-def _fly(
-    vehicle: CrazyflieVehicle,
-    setpoint: Setpoint | None,
-    until: Callable[[VehicleState], object],
-    timeout_s: float = 20.0,
-) -> VehicleState:
-    """Command something, or nothing, until a state is reached."""
-    end_s = time.monotonic() + timeout_s
-    while True:
-        if setpoint is not None:
-            vehicle.command(setpoint)
-        time.sleep(0.04)
-        state = vehicle.state()
-        if until(state):
-            return state
-        assert time.monotonic() < end_s, f"{setpoint} has led to {state}"
-
-
-def _for(vehicle: CrazyflieVehicle, setpoint: Setpoint | None, duration_s: float) -> VehicleState:
-    """Command something, or nothing, for a while."""
-    end_s = time.monotonic() + duration_s
-    return _fly(vehicle, setpoint, lambda _: time.monotonic() > end_s, duration_s + 5)
-
-
 def _connected(vehicle: CrazyflieVehicle) -> VehicleState:
-    return _fly(vehicle, GROUND, lambda state: state.mode and math.isfinite(state.battery_v) and "no" not in state.mode)
+    return fly(vehicle, GROUND, lambda state: state.mode and math.isfinite(state.battery_v) and "no" not in state.mode)
 
 
 def _armed(vehicle: CrazyflieVehicle) -> VehicleState:
     _connected(vehicle)
-    return _fly(vehicle, ARM, lambda state: state.armed)
+    return fly(vehicle, ARM, lambda state: state.armed)
 
 
 def _in_air(vehicle: CrazyflieVehicle) -> VehicleState:
     _armed(vehicle)
-    return _fly(vehicle, TAKE_OFF, lambda state: abs(state.position[2] - HEIGHT_M) < 0.1 and state.airborne)
+    return fly(vehicle, TAKE_OFF, lambda state: abs(state.position[2] - HEIGHT_M) < 0.1 and state.airborne)
 
 
 def test_it_connects_within_seconds(vehicle: CrazyflieVehicle):
@@ -182,18 +99,18 @@ def test_it_arms_takes_off_follows_a_velocity_and_lands(vehicle: CrazyflieVehicl
     assert before.armed is not vehicle.capabilities.arm
     up = _in_air(vehicle)
     assert np.linalg.norm(up.position[:2] - before.position[:2]) < 0.3
-    start = _for(vehicle, FOLLOW, 0.7)
-    end = _for(vehicle, FOLLOW, 1.5)
+    start = fly_for(vehicle, FOLLOW, 0.7)
+    end = fly_for(vehicle, FOLLOW, 1.5)
     way = (end.position - start.position) / (end.measured_s - start.measured_s)
     assert way == pytest.approx(FOLLOW.velocity, abs=0.12)
     assert end.velocity == pytest.approx(FOLLOW.velocity, abs=0.2)
-    down = _fly(vehicle, LAND, lambda state: not state.airborne)
+    down = fly(vehicle, LAND, lambda state: not state.airborne)
     assert down.position[2] < 0.15 and not down.locked and not down.failsafe
     if vehicle.capabilities.arm:
-        _fly(vehicle, LAND, lambda state: not state.armed)
+        fly(vehicle, LAND, lambda state: not state.armed)
 
 
-def test_its_frame_lies_where_the_origin_says(drone: Drone, vehicle: CrazyflieVehicle):
+def test_its_frame_lies_where_the_origin_says(drone: Drones, vehicle: CrazyflieVehicle):
     here = _connected(vehicle).position
     vehicle.close()
     shifted = _vehicle(drone, (1.0, 2.0, 0.3))
@@ -203,14 +120,14 @@ def test_its_frame_lies_where_the_origin_says(drone: Drone, vehicle: CrazyflieVe
 
 def test_take_off_holds_its_height_and_can_follow_a_stream(vehicle: CrazyflieVehicle):
     _in_air(vehicle)
-    _for(vehicle, FOLLOW, 0.5)
+    fly_for(vehicle, FOLLOW, 0.5)
     higher = Setpoint(Mode.TAKE_OFF, height_m=HEIGHT_M + 0.2)
-    _fly(vehicle, higher, lambda state: abs(state.position[2] - higher.height_m) < 0.1)
-    held = _for(vehicle, higher, 3.0)
+    fly(vehicle, higher, lambda state: abs(state.position[2] - higher.height_m) < 0.1)
+    held = fly_for(vehicle, higher, 3.0)
     assert abs(held.position[2] - higher.height_m) < 0.1 and held.airborne and not held.locked
 
 
-def _flights_asked_for(vehicle: CrazyflieVehicle) -> list[int]:
+def _flights_askedfly_for(vehicle: CrazyflieVehicle) -> list[int]:
     """A list that grows with each setpoint and each plan that is sent: a drone that arms itself would obey them."""
     assert vehicle._link is not None
     ports: list[int] = []
@@ -221,72 +138,72 @@ def _flights_asked_for(vehicle: CrazyflieVehicle) -> list[int]:
 
 def test_nothing_but_arm_arms(vehicle: CrazyflieVehicle):
     _connected(vehicle)
-    sent = _flights_asked_for(vehicle)
+    sent = _flights_askedfly_for(vehicle)
     for setpoint in (TAKE_OFF, FOLLOW, LAND, GROUND):
-        state = _for(vehicle, setpoint, 0.7)
+        state = fly_for(vehicle, setpoint, 0.7)
         assert not state.airborne and not (state.armed and vehicle.capabilities.arm)
     assert sent == []
 
 
-def test_it_flies_with_a_tenth_of_the_packets_lost(drone: Drone, vehicle: CrazyflieVehicle):
+def test_it_flies_with_a_tenth_of_the_packets_lost(drone: Drones, vehicle: CrazyflieVehicle):
     drone.spoil("loss", 0.1)
     _in_air(vehicle)
-    state = _for(vehicle, FOLLOW, 3.0)
+    state = fly_for(vehicle, FOLLOW, 3.0)
     assert 0.7 < state.link < 1.0
     assert state.velocity[:2] == pytest.approx(FOLLOW.velocity[:2], abs=0.2)
-    down = _fly(vehicle, LAND, lambda state: not state.airborne)
+    down = fly(vehicle, LAND, lambda state: not state.airborne)
     assert not down.locked
-    _fly(vehicle, LAND, lambda state: not state.armed)
+    fly(vehicle, LAND, lambda state: not state.armed)
 
 
-def test_it_connects_once_it_is_heard(drone: Drone):
+def test_it_connects_once_it_is_heard(drone: Drones):
     drone.spoil("silent")
     vehicle = _vehicle(drone)
-    assert "no link" in _for(vehicle, GROUND, 2.0).mode
+    assert "no link" in fly_for(vehicle, GROUND, 2.0).mode
     drone.spoil("heard")
     _connected(vehicle)
     vehicle.close()
 
 
-def test_a_short_silence_is_survived_and_a_long_one_cuts_the_motors(drone: Drone, vehicle: CrazyflieVehicle):
+def test_a_short_silence_is_survived_and_a_long_one_cuts_the_motors(drone: Drones, vehicle: CrazyflieVehicle):
     _in_air(vehicle)
-    _for(vehicle, HOVER, 0.5)
+    fly_for(vehicle, HOVER, 0.5)
     drone.spoil("silent")
-    silent = _for(vehicle, HOVER, 1.2)
+    silent = fly_for(vehicle, HOVER, 1.2)
     assert time.monotonic() - silent.heard_s > 0.5 and time.monotonic() - silent.measured_s > 0.5
     drone.spoil("heard")
-    _fly(vehicle, HOVER, lambda state: time.monotonic() - state.measured_s < 0.2)
-    assert _for(vehicle, HOVER, 0.5).airborne
+    fly(vehicle, HOVER, lambda state: time.monotonic() - state.measured_s < 0.2)
+    assert fly_for(vehicle, HOVER, 0.5).airborne
     drone.spoil("silent")
-    _for(vehicle, HOVER, 3.0)
+    fly_for(vehicle, HOVER, 3.0)
     drone.spoil("heard")
-    state = _fly(vehicle, HOVER, lambda state: state.locked)
+    state = fly(vehicle, HOVER, lambda state: state.locked)
     assert "locked" in state.failsafe and state.mode == "locked" and not state.armed and state.boots == 0
-    assert not _for(vehicle, ARM, 1.0).armed
+    assert not fly_for(vehicle, ARM, 1.0).armed
 
 
-def test_a_reboot_in_flight_is_counted_and_does_not_arm(drone: Drone, vehicle: CrazyflieVehicle):
+def test_a_reboot_in_flight_is_counted_and_does_not_arm(drone: Drones, vehicle: CrazyflieVehicle):
     _in_air(vehicle)
-    _for(vehicle, HOVER, 0.5)
+    fly_for(vehicle, HOVER, 0.5)
     drone.spoil("reboot")
-    state = _fly(vehicle, HOVER, lambda state: state.boots == 1)
+    state = fly(vehicle, HOVER, lambda state: state.boots == 1)
     assert not state.armed
-    sent = _flights_asked_for(vehicle)
+    sent = _flights_askedfly_for(vehicle)
     for setpoint in (FOLLOW, TAKE_OFF, LAND):
-        state = _for(vehicle, setpoint, 1.0)
+        state = fly_for(vehicle, setpoint, 1.0)
         assert not state.armed and not state.airborne
     assert sent == []
     assert state.boots == 1 and time.monotonic() - state.measured_s < 0.5
-    _fly(vehicle, ARM, lambda state: state.armed)
+    fly(vehicle, ARM, lambda state: state.armed)
 
 
-def test_a_frozen_estimate_is_no_measurement(drone: Drone, vehicle: CrazyflieVehicle):
+def test_a_frozen_estimate_is_no_measurement(drone: Drones, vehicle: CrazyflieVehicle):
     _in_air(vehicle)
     drone.spoil("frozen")
-    state = _fly(vehicle, HOVER, lambda state: time.monotonic() - state.measured_s > 0.6)
+    state = fly(vehicle, HOVER, lambda state: time.monotonic() - state.measured_s > 0.6)
     assert time.monotonic() - state.heard_s < 0.3 and state.airborne
     drone.spoil("thawed")
-    _fly(vehicle, HOVER, lambda state: time.monotonic() - state.measured_s < 0.2)
+    fly(vehicle, HOVER, lambda state: time.monotonic() - state.measured_s < 0.2)
 
 
 @pytest.mark.skipif(bool(REAL), reason="a real drone would have to be rebooted by hand")
@@ -296,25 +213,25 @@ def test_an_emergency_cuts_the_motors_in_every_mode_and_lasts(vehicle: Crazyflie
         _in_air(vehicle)
     else:
         _connected(vehicle)
-    _for(vehicle, Setpoint(mode, height_m=1.5), 0.4)
+    fly_for(vehicle, Setpoint(mode, height_m=1.5), 0.4)
     start_s = time.monotonic()
-    state = _fly(vehicle, EMERGENCY, lambda state: state.locked and not state.armed)
+    state = fly(vehicle, EMERGENCY, lambda state: state.locked and not state.armed)
     assert time.monotonic() - start_s < 1.0
     assert not state.failsafe
     for setpoint in (ARM, TAKE_OFF, FOLLOW, LAND, GROUND):
-        state = _for(vehicle, setpoint, 0.3)
+        state = fly_for(vehicle, setpoint, 0.3)
         assert state.locked and not state.armed and not state.airborne
 
 
-def test_an_emergency_is_sent_by_itself_until_it_has_come_through(drone: Drone, vehicle: CrazyflieVehicle):
+def test_an_emergency_is_sent_by_itself_until_it_has_come_through(drone: Drones, vehicle: CrazyflieVehicle):
     _in_air(vehicle)
     drone.spoil("silent")
-    _for(vehicle, EMERGENCY, 0.2)
+    fly_for(vehicle, EMERGENCY, 0.2)
     drone.spoil("heard")
-    _fly(vehicle, None, lambda state: state.locked)
+    fly(vehicle, None, lambda state: state.locked)
 
 
-def test_the_mellinger_controller_with_collision_avoidance_is_remarked(drone: Drone):
+def test_the_mellinger_controller_with_collision_avoidance_is_remarked(drone: Drones):
     assert _vehicle_remarks(drone) == ()
     with _Plain(drone) as plain:
         before = {name: plain.cf.param.get_value(name) for name in ("stabilizer.controller", "colAv.enable")}
@@ -331,11 +248,11 @@ def test_the_mellinger_controller_with_collision_avoidance_is_remarked(drone: Dr
             time.sleep(0.5)
 
 
-def _vehicle_remarks(drone: Drone) -> tuple[str, ...]:
+def _vehicle_remarks(drone: Drones) -> tuple[str, ...]:
     """What is remarked once all parameters have been read, but for what auto-arming is."""
     vehicle = _vehicle(drone)
     _connected(vehicle)
-    _for(vehicle, GROUND, 15.0 if REAL else 1.0)
+    fly_for(vehicle, GROUND, 15.0 if REAL else 1.0)
     remarks = tuple(remark for remark in vehicle.capabilities.remarks if "arms itself" not in remark)
     vehicle.close()
     return remarks
@@ -355,54 +272,54 @@ def test_without_a_radio_it_says_so():
 
 
 def test_nobody_at_an_address_is_told_and_harmless():
-    vehicle = _vehicle(Drone(f"udp://127.0.0.1:{_free_ports()}"))
-    state = _for(vehicle, EMERGENCY, 3.0)
+    vehicle = _vehicle(Drones(f"udp://127.0.0.1:{free_ports()}"))
+    state = fly_for(vehicle, EMERGENCY, 3.0)
     assert "no link" in state.mode and math.isinf(state.heard_s) and not state.armed
     vehicle.close()
     vehicle.close()
 
 
-def test_the_battery_is_told(drone: Drone, vehicle: CrazyflieVehicle):
+def test_the_battery_is_told(drone: Drones, vehicle: CrazyflieVehicle):
     _connected(vehicle)
     drone.spoil("battery", 3.72)
-    _fly(vehicle, GROUND, lambda state: state.battery_v == pytest.approx(3.72, abs=0.01))
+    fly(vehicle, GROUND, lambda state: state.battery_v == pytest.approx(3.72, abs=0.01))
 
 
 def test_after_an_orderly_stop_silence_does_not_cut_the_motors(vehicle: CrazyflieVehicle):
     _in_air(vehicle)
-    _for(vehicle, FOLLOW, 0.7)
-    _for(vehicle, LAND, 0.8)
-    flown = _for(vehicle, None, 0.3)
+    fly_for(vehicle, FOLLOW, 0.7)
+    fly_for(vehicle, LAND, 0.8)
+    flown = fly_for(vehicle, None, 0.3)
     assert flown.airborne and not flown.locked
-    state = _fly(vehicle, None, lambda state: not state.airborne)
+    state = fly(vehicle, None, lambda state: not state.airborne)
     assert not state.locked and not state.failsafe and state.position[2] < 0.15
-    assert not _for(vehicle, None, 3.0).locked
+    assert not fly_for(vehicle, None, 3.0).locked
 
 
-def test_closing_the_link_does_not_drop_it(drone: Drone, vehicle: CrazyflieVehicle):
+def test_closing_the_link_does_not_drop_it(drone: Drones, vehicle: CrazyflieVehicle):
     _in_air(vehicle)
     vehicle.close()
     time.sleep(2.5)
     second = _vehicle(drone)
     state = _connected(second)
     assert state.airborne and state.position[2] > HEIGHT_M / 2 and not state.locked
-    _fly(second, LAND, lambda state: not state.airborne)
+    fly(second, LAND, lambda state: not state.airborne)
     second.close()
 
 
 def test_the_ground_in_the_air_does_not_disarm(vehicle: CrazyflieVehicle):
     _in_air(vehicle)
-    state = _for(vehicle, GROUND, 1.0)
+    state = fly_for(vehicle, GROUND, 1.0)
     assert state.airborne and state.position[2] > HEIGHT_M / 2 and not state.locked
 
 
 def test_a_velocity_that_is_not_finite_makes_it_hover(vehicle: CrazyflieVehicle):
     _in_air(vehicle)
-    state = _for(vehicle, Setpoint(Mode.FOLLOW, velocity=np.array([0.0, math.nan, 0.0])), 3.0)
+    state = fly_for(vehicle, Setpoint(Mode.FOLLOW, velocity=np.array([0.0, math.nan, 0.0])), 3.0)
     assert state.airborne and not state.locked and np.linalg.norm(state.velocity) < 0.2
 
 
-def test_firmware_without_compressed_estimates_is_heard_too(drone: Drone, monkeypatch: pytest.MonkeyPatch):
+def test_firmware_without_compressed_estimates_is_heard_too(drone: Drones, monkeypatch: pytest.MonkeyPatch):
     connected = CrazyflieLink._on_connected
 
     def without(self: CrazyflieLink, uri: str) -> None:
@@ -420,7 +337,7 @@ def test_firmware_without_compressed_estimates_is_heard_too(drone: Drone, monkey
 class _Plain:
     """A connection by cflib alone, as it is."""
 
-    def __init__(self, drone: Drone) -> None:
+    def __init__(self, drone: Drones) -> None:
         if not cflib.crtp.CLASSES:
             cflib.crtp.init_drivers()
         self.cf = Crazyflie()
@@ -445,7 +362,7 @@ class _Plain:
         time.sleep(0.2)
 
 
-def test_cflib_alone_flies_the_simulated_drone(drone: Drone, vehicle: CrazyflieVehicle):
+def test_cflib_alone_flies_the_simulated_drone(drone: Drones, vehicle: CrazyflieVehicle):
     drone.spoil("loss", 0.0)
     place = _connected(vehicle).position
     vehicle.close()

@@ -5,19 +5,17 @@ A real one has the system id 1, stands on the ground with room above it, and fli
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import random
 import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from flown_vehicles import ARM, EMERGENCY, GROUND, HOVER, LAND, Drones, fly, fly_for, simulated
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
 from sortie_flight.mavlink_vehicle import MavlinkVehicle
@@ -26,61 +24,26 @@ from sortie_flight.vehicle import Mode, Setpoint, VehicleState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PROJECT = Path(__file__).parents[2]
 URL = os.environ.get("SORTIE_MAVLINK_URL")
 HEIGHT_M = 1.0
-GROUND, ARM, LAND, EMERGENCY = (Setpoint(mode) for mode in (Mode.GROUND, Mode.ARM, Mode.LAND, Mode.EMERGENCY))
 TAKE_OFF = Setpoint(Mode.TAKE_OFF, height_m=HEIGHT_M)
-HOVER = Setpoint(Mode.FOLLOW)
 EAST = Setpoint(Mode.FOLLOW, np.array([0.5, 0.0, 0.0]))
-
-
-def free_ports() -> int:
-    """The first of two UDP ports in a row that nobody listens at."""
-    while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as first:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as second:
-                try:
-                    second.bind(("127.0.0.1", port + 1))
-                except OSError:
-                    continue
-                if port < 65000:
-                    return port
 
 
 class Rig:
     """One vehicle and what it is tried on."""
 
-    def __init__(self, address: str, process: subprocess.Popen[str] | None) -> None:
-        self.address, self._process = address, process
-        self.vehicle = MavlinkVehicle(address, (0.0, 0.0, 0.0), 0)
-
-    def spoil(self, fault: str, value: float = 0.0, drone: int = 0) -> None:
-        if self._process is None:
-            pytest.skip("a real autopilot cannot be spoiled")
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps({"drone": drone, "fault": fault, "value": value}) + "\n")
-        self._process.stdin.flush()
+    def __init__(self, drones: Drones) -> None:
+        self.drones, self.spoil = drones, drones.spoil
+        self.vehicle = MavlinkVehicle(drones.address, (0.0, 0.0, 0.0), 0)
 
     def fly(
         self, setpoint: Setpoint | None, until: Callable[[VehicleState], bool], timeout_s: float = 40.0
     ) -> VehicleState:
-        """Ask for something (or say nothing) at 25 Hz until it is seen."""
-        end_s = time.monotonic() + timeout_s
-        while time.monotonic() < end_s:
-            if setpoint is not None:
-                self.vehicle.command(setpoint)
-            state = self.vehicle.state()
-            if until(state):
-                return state
-            time.sleep(0.04)
-        raise AssertionError(f"not seen within {timeout_s} s: {state}")
+        return fly(self.vehicle, setpoint, until, timeout_s)
 
     def fly_for(self, setpoint: Setpoint, duration_s: float) -> VehicleState:
-        end_s = time.monotonic() + duration_s
-        return self.fly(setpoint, lambda _: time.monotonic() > end_s)
+        return fly_for(self.vehicle, setpoint, duration_s)
 
     def climb(self) -> VehicleState:
         """Arm and take off; the state up there."""
@@ -92,29 +55,15 @@ class Rig:
 
 @pytest.fixture
 def rig() -> Iterator[Rig]:
-    process = None
-    address = URL
-    if address is None:
-        port = free_ports()
-        address = f"udpin:127.0.0.1:{port}"
-        command = [sys.executable, "-m", "sortie_peers.peer_process", "--config", "configs/flight/mavlink.yaml"]
-        command += ["--adapter", "mavlink", "--", "team.n_agents=2", f"flight.first_port={port}"]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(PROJECT / name) for name in ("sim", "learning"))}
-        process = subprocess.Popen(
-            command, cwd=PROJECT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout and "up" in process.stdout.readline()
-    rig = Rig(address, process)
-    rig.vehicle.open()
-    try:
-        yield rig
-        if process is None:
-            rig.fly(LAND, lambda state: not state.armed, timeout_s=60)
-    finally:
-        rig.vehicle.close()
-        if process is not None:
-            process.terminate()
-            process.communicate(timeout=20)
+    with nullcontext(Drones(URL)) if URL else simulated("mavlink", "udpin:127.0.0.1:{port}") as drones:
+        rig = Rig(drones)
+        rig.vehicle.open()
+        try:
+            yield rig
+            if URL:
+                rig.fly(LAND, lambda state: not state.armed, timeout_s=60)
+        finally:
+            rig.vehicle.close()
 
 
 # Flights.
@@ -174,7 +123,7 @@ def test_the_origin_of_its_local_frame_is_where_it_is_said_to_be(rig: Rig):
     seen = rig.fly(GROUND, lambda state: np.isfinite(state.position).all()).position
     rig.vehicle.close()
     origin = np.array([10.0, -20.0, 3.0])
-    rig.vehicle = MavlinkVehicle(rig.address, tuple(origin), 0)
+    rig.vehicle = MavlinkVehicle(rig.drones.address, tuple(origin), 0)
     rig.vehicle.open()
     start = rig.fly(GROUND, lambda state: np.isfinite(state.position).all() and bool(state.mode)).position
     np.testing.assert_allclose(start, seen + origin, atol=0.5 if URL else 0.02)
@@ -276,9 +225,9 @@ def test_an_emergency(rig: Rig, mode: Mode):
 
 def test_rubbish_and_strangers_on_the_link(rig: Rig):
     """Neither hurts: no bytes, no pieces of packets and no other vehicle's state."""
-    if not rig.address.startswith("udpin:"):
+    if not rig.drones.address.startswith("udpin:"):
         pytest.skip("nobody else can send to this address")
-    host, port = rig.address.removeprefix("udpin:").split(":")
+    host, port = rig.drones.address.removeprefix("udpin:").split(":")
     rig.fly(GROUND, lambda state: state.battery_v > 0)
     luck = random.Random(5)
     stranger = mavlink.MAVLink(None, srcSystem=77, srcComponent=1)
@@ -301,7 +250,7 @@ def test_rubbish_and_strangers_on_the_link(rig: Rig):
 
 def test_a_vehicle_with_another_number_is_not_taken_for_this_one(rig: Rig):
     rig.vehicle.close()
-    rig.vehicle = MavlinkVehicle(rig.address, (0.0, 0.0, 0.0), 6)
+    rig.vehicle = MavlinkVehicle(rig.drones.address, (0.0, 0.0, 0.0), 6)
     rig.vehicle.open()
     rig.fly(ARM, lambda _: any("system 1 is heard, not 7" in line for line in rig.vehicle.capabilities.remarks))
     state = rig.fly_for(ARM, 1.0)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from flown_vehicles import ARM, EMERGENCY, LAND, fly, fly_for
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 from pymavlink.mavutil import mode_mapping_acm
 
@@ -18,7 +19,6 @@ from sortie_flight.vehicle import Mode, Setpoint, VehicleState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ARM, LAND, EMERGENCY = (Setpoint(mode) for mode in (Mode.ARM, Mode.LAND, Mode.EMERGENCY))
 TAKE_OFF = Setpoint(Mode.TAKE_OFF, height_m=1.5)
 EAST = Setpoint(Mode.FOLLOW, np.array([0.5, 0.0, 0.0]))
 
@@ -81,21 +81,11 @@ class Copter:
         self.vehicle.close()
         self._socket.close()
 
-    def fly(self, setpoint: Setpoint, until: Callable[[VehicleState], bool], timeout_s: float = 30.0) -> VehicleState:
-        """Let the vehicle be asked for something until it is seen."""
-        end_s = time.monotonic() + timeout_s
-        while time.monotonic() < end_s:
-            self.vehicle.command(setpoint)
-            self.step()
-            state = self.vehicle.state()
-            if until(state):
-                return state
-            time.sleep(0.04)
-        raise AssertionError(f"not seen within {timeout_s} s: {state}")
+    def fly(self, setpoint: Setpoint, until: Callable[[VehicleState], bool]) -> VehicleState:
+        return fly(self.vehicle, setpoint, until, meanwhile=self.step)
 
     def fly_for(self, setpoint: Setpoint, duration_s: float) -> VehicleState:
-        end_s = time.monotonic() + duration_s
-        return self.fly(setpoint, lambda _: time.monotonic() > end_s)
+        return fly_for(self.vehicle, setpoint, duration_s, meanwhile=self.step)
 
 
 @pytest.fixture
