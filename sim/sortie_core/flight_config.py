@@ -18,7 +18,7 @@ def _fillable(value: str) -> str:
     try:
         fields = {name for _, name, _, _ in string.Formatter().parse(value) if name is not None}
         value.format(drone=0, number=1, port=14540)
-    except (ValueError, KeyError, IndexError):
+    except (ValueError, KeyError, IndexError, AttributeError, TypeError):
         fields = {"?"}
     if not fields <= _FIELDS:
         raise ValueError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,7 +33,7 @@ class Fence:
 
     def __init__(self, corner: ArrayLike, low_m: float, high_m: float, braking: Braking) -> None:
         self.low_m, self.high_m = low_m, high_m
-        self._braking = replace(braking, accel_mps2=_STRAIGHT * braking.accel_mps2)
+        self._braking = braking
         self._start = np.asarray(corner, np.float64)
         self._end = np.roll(self._start, -1, axis=0)
         self._along = self._end - self._start
@@ -78,7 +77,8 @@ class Fence:
             normal, away, distance_m = self._normal[-3:].copy(), -away[nearest], -distance_m[nearest]
         normal[:-2, :2] = away
         room_m = np.append(distance_m, [position[2] - self.low_m, self.high_m - position[2]]) - _BUFFER_M
-        return normal, -self._braking.commanded_mps(-(normal @ velocity), self._braking.allowed_mps(room_m))
+        allowed = self._braking.allowed_mps(room_m, _STRAIGHT)
+        return normal, -self._braking.commanded_mps(-(normal @ velocity), allowed)
 
     def _to_walls(self, place: Array) -> tuple[Array, Array]:
         """Unit vectors [V, 2] from the nearest point of each wall, and distances [V] m."""

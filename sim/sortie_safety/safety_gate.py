@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
@@ -24,10 +25,14 @@ if TYPE_CHECKING:
 
     Vector = NDArray[np.float64]
 
-_LANDING_SPEED_MPS = 0.5
+LANDING_SPEED_MPS = 0.5
 """Descent when a drone is landed for silence."""
 _FORGIVEN_S = 5e-7
 """What seconds and nanoseconds lose as one float."""
+_LATE = 1.05
+"""A gate is late if the time since its last setpoint is so many of its periods."""
+_FORGOTTEN_S = 10.0
+"""Time in which a gate forgets how late it has been, s."""
 _ABSURD = 1e4
 """Nobody is so far away, m, or so fast, m/s: such numbers are faults, and there is no reckoning with them."""
 
@@ -73,14 +78,14 @@ class Kinematics:
     position: Vector
     velocity: Vector
 
-    @property
+    @cached_property
     def finite(self) -> bool:
         """All of it are numbers, and none is absurd."""
         return bool((np.abs(self.position) < _ABSURD).all() and (np.abs(self.velocity) < _ABSURD).all())
 
 
 def braking_of(config: Config, period_s: float) -> Braking:
-    """How drones of a configuration brake, if they are told to once in `period_s`."""
+    """How drones of a configuration brake, if they are told to once in `period_s`, s."""
     accel_mps2 = min(config.world.max_accel_mps2, config.safety.max_accel_mps2)
     lag_s = config.world.velocity_time_constant_s
     answered = 1.0 - math.exp(-period_s / lag_s)
@@ -99,9 +104,10 @@ class SafetyGate:
     def __init__(self, config: Config, period_s: float | None = None) -> None:
         """Start from hover."""
         self._limits, self._period_s = config.safety, period_s or config.world.dt_s
-        braking = braking_of(config, self._period_s)
-        self.fence = Fence.of(config, braking)
-        self._shield = make_shield(config, braking, self._period_s)
+        self._braking = braking_of(config, self._period_s)
+        self.fence = Fence.of(config, self._braking)
+        self._shield = make_shield(config, self._braking, self._period_s)
+        self._late_s = 0.0
         self._axes = config.task.dimensions  # in 2-D, drones keep apart in plan, lest one flies in another's wake
         self._last: Command | None = None
 
@@ -119,6 +125,7 @@ class SafetyGate:
         Returns:
             The velocity [3] m/s, always finite and within the limits, and why it differs from the command.
         """
+        self._reckon_with_delay(now_s)
         wanted, reasons = self._wanted(now_s, command, own)
         speed = math.hypot(*wanted)
         if speed > self._limits.max_speed_mps:
@@ -132,13 +139,22 @@ class SafetyGate:
         self._last = Command(now_s, steady)
         return steady, reasons
 
+    def _reckon_with_delay(self, now_s: float) -> None:
+        """Who has been kept waiting for the next setpoint may be so again; for safety.stale_after_s, vehicles wait."""
+        if self._last is None:
+            return
+        since_s = now_s - self._last.time_s
+        late_s = min(since_s, self._limits.stale_after_s) - self._period_s if since_s > _LATE * self._period_s else 0.0
+        self._late_s = max(late_s, self._late_s * math.exp(-max(since_s, 0.0) / _FORGOTTEN_S))
+        self._braking.reaction_s = self._limits.reaction_s + self._period_s + self._late_s
+
     def _wanted(
         self, now_s: float, command: Command | None, own: Kinematics | None
     ) -> tuple[Vector, set[Intervention]]:
         """The command, or what takes its place."""
         hover, limits = np.zeros(3), self._limits
         if command is None or now_s - command.time_s > limits.land_after_s + _FORGIVEN_S:
-            return np.array([0.0, 0.0, -_LANDING_SPEED_MPS]), {Intervention.SILENCE_LANDING}
+            return np.array([0.0, 0.0, -LANDING_SPEED_MPS]), {Intervention.SILENCE_LANDING}
         if not self._known(own):
             return hover, {Intervention.ODOMETRY_INVALID}
         if now_s - own.time_s > limits.stale_after_s + _FORGIVEN_S:

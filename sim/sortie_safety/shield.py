@@ -61,13 +61,13 @@ class Shield(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass
 class Braking:
-    """How a drone gets rid of speed.
+    """How a drone gets rid of speed; one of these is shared by all that reckon with it.
 
     Attributes:
         accel_mps2: deceleration that it is sure to reach, m/s^2.
-        reaction_s: time until it begins, s.
+        reaction_s: time until it begins, s; longer where the gate is late.
         answered: share of a small change of its command that it has followed after one period of the gate.
         full_mps: change of its command from which on it brakes as hard as it can, m/s.
     """
@@ -86,9 +86,14 @@ class Braking:
         way: Array = np.maximum(speed, 0.0) * self.reaction_s + speed * np.abs(speed) / (2 * self.accel_mps2)
         return way
 
-    def allowed_mps(self, room_m: Array) -> Array:
-        """The speeds [K] m/s that can still be braked away within distances [K] m; where those are negative, back."""
-        accel, size = self.accel_mps2, np.abs(room_m)
+    def allowed_mps(self, room_m: Array, share: float = 1.0) -> Array:
+        """The speeds [K] m/s that can still be braked away within distances; where those are negative, back.
+
+        Args:
+            room_m: [K] m.
+            share: of the deceleration that is there for it.
+        """
+        accel, size = share * self.accel_mps2, np.abs(room_m)
         speed: Array = accel * (np.sqrt(self.reaction_s**2 + 2 * size / accel) - self.reaction_s)
         return np.copysign(speed, room_m)
 

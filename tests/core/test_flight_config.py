@@ -53,6 +53,8 @@ def test_nobody_is_asked_where_nothing_is_real(overrides: list[str], real: bool,
     [
         ("flight.address=x{foo}", "may hold {drone}"),
         ("flight.address=x{", "may hold {drone}"),
+        ("flight.address='x{drone.x}'", "may hold {drone}"),
+        ("flight.address='x{drone[0]}'", "may hold {drone}"),
         ("flight.vehicles={0: {address: 'x{foo}'}}", "may hold {drone}"),
         ("flight.vehicles={8: {adapter: cflib}}", "there is no drone 8"),
         ("flight.battery_land_v=15", "battery_land_v: 15.0 is above battery_warn_v = 14.0"),

@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from rich.console import Console
+from std_srvs.srv import Empty, Trigger
 
-from sortie_bringup.flight_console import FlightConsole, checklist_table, drones_table
+from sortie_bringup.flight_console import FlightConsole, FlightObserver, checklist_table, drones_table
 from sortie_core.config import load
 from sortie_core.flight_config import FlightConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from conftest import Graph
     from rich.table import Table
 
 CONFIG = load(FlightConfig, Path(__file__).parents[2] / "configs" / "flight" / "mavlink.yaml")
@@ -31,9 +34,13 @@ class Observer:
     def __init__(self) -> None:
         self.said: list[str] = []
         self.drones, self.checklist, self.status, self.refusal = [drone(0)], [], None, ""
+        self.order, self.heard, self.insisted, self.waiting = self.said.append, True, 0, {}
 
-    def __getattr__(self, name: str) -> Callable[[], None]:
-        return lambda: self.said.append(name)
+    def arm(self) -> None:
+        self.said.append("arm")
+
+    def insist(self) -> None:
+        self.insisted += 1
 
 
 def drone(number: int, message: str = "", **values: str) -> DiagnosticStatus:
@@ -74,6 +81,7 @@ def test_keys_land_arm_and_cut_at_once(keyboard: int) -> None:
         os.write(keyboard, b"x")
         console.update(observer)
         assert len(observer.said) == 4
+        assert observer.insisted == 6
 
 
 def test_an_interrupt_lands_first_and_the_next_one_leaves() -> None:
@@ -81,6 +89,34 @@ def test_an_interrupt_lands_first_and_the_next_one_leaves() -> None:
     assert console.interrupted(observer)
     assert observer.said == ["land"]
     assert not console.interrupted(observer)
+
+
+def test_an_interrupt_before_there_is_a_gate_leaves_at_once() -> None:
+    observer, console = Observer(), FlightConsole(Console(file=StringIO()), CONFIG, quiet=True)
+    observer.heard = False
+    assert not console.interrupted(observer)
+    assert observer.said == []
+
+
+@pytest.mark.ros
+def test_what_is_ordered_before_anybody_listens_is_said_until_it_is_answered(graph: Graph) -> None:
+    observer, gate, told = FlightObserver(), rclpy.create_node("late_gate"), []
+    graph.add(observer)
+    graph.add(gate)
+    for what in ("emergency", "land"):
+        observer.order(what)
+    observer.insist()
+    assert not observer.heard
+    assert set(observer.waiting) == {"emergency", "land"}
+    for what, kind in (("emergency", Empty), ("land", Trigger)):
+        gate.create_service(kind, f"/all/{what}", lambda _, answer, what=what: (told.append(what), answer)[1])
+
+    def answered() -> bool:
+        observer.insist()
+        return not observer.waiting
+
+    graph.until(answered, 15, "answers")
+    assert set(told) == {"emergency", "land"}
 
 
 def test_the_checklist_shows_what_is_red_first_and_what_is_green_for_all_once() -> None:

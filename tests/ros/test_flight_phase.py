@@ -49,17 +49,27 @@ def test_a_flight_goes_from_the_ground_into_the_air_and_back() -> None:
     flight.update(5.0, UP)
     assert flight.mode is Mode.LAND
     flight.update(8.0, GROUND)
+    assert flight.mode is Mode.LAND
+    flight.update(9.1, GROUND)
     assert (flight.mode, flight.fault) == (Mode.GROUND, None)
 
 
-def test_a_drone_that_arms_itself_is_not_waited_for() -> None:
-    flight = DroneFlight(CONFIG, 3)
-    flight.arm(0.0, replace(GROUND, can_arm=False))
-    flight.update(0.1, replace(GROUND, can_arm=False))
+def test_a_drone_that_arms_itself_is_told_that_it_may_fly_and_not_waited_for() -> None:
+    flight, itself = DroneFlight(CONFIG, 3), replace(GROUND, can_arm=False)
+    flight.arm(0.0, itself)
+    flight.update(0.1, itself)
+    assert flight.mode is Mode.ARM
+    flight.update(0.6, itself)
     assert flight.mode is Mode.TAKE_OFF
     flight.land()
-    flight.update(5.0, replace(READY, can_arm=False))
-    assert flight.mode is Mode.GROUND
+    for now_s, sight, mode in [
+        (0.7, itself, Mode.LAND),  # it has not left the ground yet, and may be about to
+        (1.2, replace(itself, airborne=True), Mode.LAND),
+        (4.0, itself, Mode.LAND),
+        (5.1, itself, Mode.GROUND),
+    ]:
+        flight.update(now_s, sight)
+        assert flight.mode is mode
 
 
 @pytest.mark.parametrize(
@@ -82,6 +92,14 @@ def test_trouble_in_the_air_ends_in_landing(sight: Sight, kind: str) -> None:
     assert flight.mode is Mode.LAND
     assert flight.fault is not None
     assert flight.fault[0] == kind
+
+
+def test_an_autopilot_that_acts_by_itself_while_it_climbs_ends_the_flight_at_once() -> None:
+    flight = DroneFlight(CONFIG, 3)
+    flight.arm(0.0, GROUND)
+    flight.update(0.1, READY)
+    flight.update(0.2, replace(UP, height_m=0.3, failsafe="it went from OFFBOARD to LAND"))
+    assert (flight.mode, flight.fault and flight.fault[0]) == (Mode.LAND, Fault.FAILSAFE)
 
 
 def test_who_does_not_arm_or_climb_in_time_stays_out() -> None:

@@ -123,6 +123,24 @@ def test_the_team_goes_on_without_a_drone_whose_policy_is_killed(flights: Flight
         assert file["alive"][-1].tolist() == [True, False, True]
 
 
+def test_without_the_relay_of_the_radio_all_land(flights: Flights) -> None:
+    """It stands for the radio of the whole team: the flight is over, and everybody comes down in good order."""
+    overrides = ("task.duration_s=60", "task.supply_ratio=[0.2,0.2]", "flight.first_port=14701", "flight.record=false")
+    with flights.start("mavlink", *overrides) as process:
+        flights.until_flying(process)
+        children = psutil.Process(process.pid).children(recursive=True)
+        vehicles = next(child for child in children if "__node:=vehicles_mavlink" in child.cmdline())
+        next(child for child in children if "__node:=comm_relay" in child.cmdline()).kill()
+        began_s = time.monotonic()
+        vehicles.wait(20)
+        landing_s = time.monotonic() - began_s
+        _, said = process.communicate(timeout=40)
+    assert process.returncode == 1
+    assert "comm_relay ended with" in said
+    assert "did not end cleanly" not in said
+    assert 2.0 < landing_s < 10.0  # the autopilots take 2.5 s from 1 m; `vehicles` waits for them
+
+
 def test_who_interrupts_a_flight_has_the_drones_land_first(flights: Flights) -> None:
     overrides = ("task.duration_s=60", "task.supply_ratio=[0.2,0.2]", "flight.first_port=14681")
     with flights.start("mavlink", *overrides) as process:

@@ -126,6 +126,11 @@ def test_without_corners_the_fence_is_the_arena_with_its_margin() -> None:
     assert walls.distance_m(np.array([0.0, -6.5, 1.5])) == pytest.approx(-0.5)
 
 
+def test_walls_on_one_line_do_not_cross() -> None:
+    u = [[0, 0], [3, 0], [3, 2], [2, 2], [2, 1], [1, 1], [1, 2], [0, 2]]
+    assert load_config(CONFIG_FILE, [f"safety.geofence={u}"]).safety.geofence == u
+
+
 @pytest.mark.parametrize(
     ("corners", "part"),
     [

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from wild_flights import configuration
 
-from sortie_safety.safety_gate import LANDING_SPEED_MPS, Command, Intervention, Kinematics, SafetyGate
+from sortie_safety.safety_gate import LANDING_SPEED_MPS, Command, Intervention, Kinematics, SafetyGate, braking_of
 from sortie_safety.shield import Others
 
 CONFIG = configuration(8)
@@ -100,6 +100,25 @@ def test_no_command_leads_out_of_the_fence(data: st.DataObject, command: np.ndar
             assert gate.fence.distance_m(position) >= -1e-6
         if tick % 10 == 0:
             command = data.draw(hostile)
+
+
+def test_a_gate_that_was_late_has_drones_fly_so_that_it_may_be_late_again() -> None:
+    """In time it forgets, and who is never late is not slowed down."""
+    wanted, others = np.array([2.0, 0.0, 0.0]), Others(np.array([[2.0, 0.0]]), np.zeros((1, 2)), np.ones(1, bool))
+
+    def passed(*times_s: float) -> list[float]:
+        gate = SafetyGate(CONFIG, 0.04)
+        return [gate.setpoint(t, Command(t, wanted), still(t), others)[0][0] for t in times_s]
+
+    punctual = passed(*np.arange(0.0, 2.0, 0.04))
+    late = passed(0.0, 0.04, 0.08, *np.arange(0.24, 80.0, 0.04))
+    assert late[2] == punctual[2]
+    braking = braking_of(CONFIG, 0.04)
+    room_m = 2.0 - CONFIG.safety.separation_m
+    for pause_s, speed in ((0.0, punctual[-1]), (0.16 - 0.04, late[4])):
+        reached_m = speed * (braking.reaction_s + pause_s) + speed**2 / (2 * ACCEL_MPS2)
+        assert reached_m == pytest.approx(room_m / 2, rel=0.02)
+    assert late[-1] == pytest.approx(punctual[-1], rel=1e-3)
 
 
 def test_who_is_outside_the_fence_is_brought_back_in() -> None:

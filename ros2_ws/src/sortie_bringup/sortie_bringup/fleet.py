@@ -92,13 +92,14 @@ def fleet(
         world, gate, managing = ("sortie_flight", "flight_world_node"), "flight_gate_node", "sortie_flight"
     else:
         world, gate, managing = ("sortie_nodes", "world_node"), "safety_node", "sortie_nodes"
-    executable = "flight_mission_node" if isinstance(config, FlightConfig) else "mission_node"
+    flown = isinstance(config, FlightConfig)
+    executable = "flight_mission_node" if flown else "mission_node"
     infrastructure = [
         *(_recorder(config, out) if isinstance(config, FlightConfig) else ()),
         *(_vehicles(config, common, config_file, overrides) if isinstance(config, FlightConfig) else ()),
         NodeDescription(*world, "world", "/", common),
         NodeDescription("sortie_nodes", "comm_relay_node", "comm_relay", "/", common),
-        *([NodeDescription("sortie_flight", gate, "safety_gate", "/", common)] if gate else []),
+        *([NodeDescription("sortie_flight", gate, "safety_gate", "/", common, outlives=flown)] if gate else []),
         NodeDescription(managing, executable, MANAGER, "/", manager),
     ]
     n_agents, size = config.team.n_agents, config.ros.agents_per_process

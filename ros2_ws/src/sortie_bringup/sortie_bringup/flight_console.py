@@ -7,6 +7,7 @@ import os
 import select
 import sys
 import termios
+import time
 import tty
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from sortie_core.flight_config import FlightConfig
 
 _KEYS = "[b]e[/b] emergency: motors off   [b]l[/b] land   [b]Ctrl-C[/b] land, again: leave at once"
+_ORDERS = {"e": "emergency", "l": "land"}
+_INSIST_S = 0.5
 _COLUMNS = ("drone", "phase", "vehicle", "battery", "link", "heard", "pose", "fence", "interventions", "")
 
 
@@ -36,6 +39,7 @@ class FlightObserver(MissionObserver):
         drones: status of each, as topic `flight_status` has it.
         checklist: its lines.
         refusal: why the gate has not armed, the last time it was asked to.
+        waiting: what has been ordered and not been answered, and when it was said, s.
     """
 
     def __init__(self) -> None:
@@ -50,17 +54,33 @@ class FlightObserver(MissionObserver):
         self.create_subscription(
             DiagnosticArray, "checklist", lambda new: self._keep(checklist=new.status), qos.DIAGNOSTICS
         )
-        self._emergency = self.create_client(Empty, "/all/emergency")
-        self._land = self.create_client(Trigger, "/all/land")
+        kinds = {"emergency": Empty, "land": Trigger}
+        self._orders = {name: self.create_client(kind, f"/all/{name}") for name, kind in kinds.items()}
+        self._requests: dict[str, Any] = {name: kind.Request() for name, kind in kinds.items()}
+        self.waiting: dict[str, float] = {}
         self._arm = self.create_client(Trigger, "safety_gate/arm")
 
-    def emergency(self) -> None:
-        """Cut all motors."""
-        self._emergency.call_async(Empty.Request())
+    @property
+    def heard(self) -> bool:
+        """Somebody is there to land drones."""
+        return self._orders["land"].service_is_ready()
 
-    def land(self) -> None:
-        """Land all drones."""
-        self._land.call_async(Trigger.Request())
+    def order(self, what: str) -> None:
+        """Have all drones landed, or their motors cut.
+
+        Args:
+            what: land or emergency.
+        """
+        self.waiting[what] = -math.inf
+
+    def insist(self) -> None:
+        """Say again what has not been answered."""
+        now_s = time.monotonic()
+        for what, said_s in list(self.waiting.items()):
+            if now_s - said_s > _INSIST_S and self._orders[what].service_is_ready():
+                self.waiting[what] = now_s
+                answer = self._orders[what].call_async(self._requests[what])
+                answer.add_done_callback(lambda _, what=what: self.waiting.pop(what, None))
 
     def arm(self) -> None:
         """Have the drones armed, if the checklist is green."""
@@ -107,22 +127,21 @@ class FlightConsole:
         return FlightObserver()
 
     def interrupted(self, observer: FlightObserver) -> bool:
-        """Ctrl-C: land first; whether that was possible."""
-        if self._landing:
+        """Ctrl-C: land first; False where there is nobody to land them, and the second time."""
+        if self._landing or not observer.heard:
             return False
         self._landing = True
-        observer.land()
+        observer.order("land")
         return True
 
     def update(self, observer: FlightObserver) -> None:
         """Do what keys say, and show the newest that is known."""
         for key in self._pressed():
-            if key == "e":
-                observer.emergency()
-            elif key == "l":
-                observer.land()
+            if key in _ORDERS:
+                observer.order(_ORDERS[key])
             elif key == "a":
                 observer.arm()
+        observer.insist()
         if self._live:
             self._live.update(Group(*self._picture(observer)), refresh=True)
 
@@ -142,7 +161,11 @@ class FlightConsole:
             now_s = stamp.sec + stamp.nanosec * 1e-9
             share = observer.status.delivered_fraction
             parts.append(Text(f"{now_s:.1f} / {self._config.duration_s:g} s   {share:.1%} delivered"))
-        parts.append(Text.from_markup("landing" if self._landing else _KEYS))
+        parts.append(Text.from_markup(_KEYS))
+        if observer.waiting:
+            parts.append(Text(f"not answered yet: {', '.join(observer.waiting)}", style="red"))
+        elif self._landing:
+            parts.append(Text("landing"))
         return parts
 
     def _asking(self, observer: FlightObserver) -> Text:

@@ -20,6 +20,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from sortie_bringup.fleet import NodeDescription, check, fleet
+from sortie_bringup.processes import prefix
 from sortie_cluster.live_config import load_graph_config
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def _actions(node: NodeDescription) -> list[LaunchDescriptionEntity]:
         parameters=[dict(node.parameters)],
         arguments=list(node.arguments),
         output="screen",
+        prefix=shlex.join(prefix(node)),
     )
     if not node.needed:
         return [process]  # the team goes on without an agent, and reports it, or without a recording

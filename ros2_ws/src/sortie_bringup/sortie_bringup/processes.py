@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
 import subprocess
 import threading
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,15 +20,25 @@ if TYPE_CHECKING:
 
     from sortie_bringup.fleet import NodeDescription
 
-_PR_SET_PDEATHSIG = 1
 _PATIENCE_S = ((signal.SIGTERM, 12.0), (signal.SIGKILL, 2.0))
 """How to ask a process to end, and how long to wait before asking more firmly: drones are landed first.
 
 Not SIGINT first: a Python process that is still starting answers that with a traceback.
 """
-_POLITE = 5
-"""Niceness of agents: the gate, the radio and the vehicles go first."""
-_LIBC = ctypes.CDLL(None, use_errno=True)
+_MORTAL = ("setpriv", "--pdeathsig", "TERM")
+"""What makes a process end when its parent does, however that ends."""
+_POLITE = ("nice", "-n", "10")
+"""Policies think only while those who keep time leave them a core: the gate, the radio, the vehicles."""
+_POLL_S = 0.05
+
+
+def _doze() -> None:
+    time.sleep(_POLL_S)
+
+
+def prefix(node: NodeDescription) -> tuple[str, ...]:
+    """The command that the command of a node is an argument of."""
+    return (*_MORTAL, *_POLITE) if node.drones else _MORTAL
 
 
 def command_line(node: NodeDescription) -> list[str]:
@@ -74,14 +82,13 @@ class ProcessGroup:
             UserError: as `command_line`.
         """
         process = subprocess.Popen(
-            command_line(node),
+            [*prefix(node), *command_line(node)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
             start_new_session=True,
-            preexec_fn=partial(_begin, yielding=bool(node.drones)),
         )
         reader = threading.Thread(target=self._read, args=(node.label, process), daemon=True)
         reader.start()
@@ -99,22 +106,26 @@ class ProcessGroup:
         return [(node, process.returncode) for node, process in over]
 
     @staticmethod
-    def _end(processes: list[subprocess.Popen[str]]) -> None:
+    def _end(processes: list[subprocess.Popen[str]], meanwhile: Callable[[], object]) -> None:
         for number, patience_s in _PATIENCE_S:
-            alive = [process for process in processes if process.poll() is None]
-            for process in alive:
-                _signal(process, number)
+            for process in processes:
+                if process.poll() is None:
+                    _signal(process, number)
             deadline_s = time.monotonic() + patience_s
-            for process in alive:
-                try:
-                    process.wait(max(0.0, deadline_s - time.monotonic()))
-                except subprocess.TimeoutExpired:
-                    continue
+            while any(process.poll() is None for process in processes) and time.monotonic() < deadline_s:
+                meanwhile()
 
-    def stop(self) -> list[tuple[NodeDescription, str]]:
-        """End all processes; those that ended otherwise than cleanly, and how."""
+    def stop(self, meanwhile: Callable[[], object] = _doze) -> list[tuple[NodeDescription, str]]:
+        """End all processes.
+
+        Args:
+            meanwhile: called again and again until they have ended; takes a little while.
+
+        Returns:
+            Those that ended otherwise than cleanly, and how.
+        """
         for last in (False, True):
-            self._end([process for node, process in self._running if node.outlives is last])
+            self._end([process for node, process in self._running if node.outlives is last], meanwhile)
         for reader in self._readers:
             reader.join(1.0)
         # One that is still starting, or about to end by itself, takes the signal as the system means it.
@@ -134,10 +145,3 @@ def _signal(process: subprocess.Popen[str], number: int) -> None:
         os.kill(process.pid, number)
     except ProcessLookupError:
         pass
-
-
-def _begin(*, yielding: bool) -> None:
-    """End when the parent does; policies think only while those who keep time leave them a core."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if yielding:
-        os.nice(_POLITE)

@@ -171,16 +171,23 @@ def _follow(processes: ProcessGroup, view: Any) -> int:
         observer = view.make_observer()
         executor = EventsExecutor()
         executor.add_node(observer)
-        while True:
-            try:
-                executor.spin_once(timeout_sec=_POLL_S)
-                view.update(observer)
-                if (exit_code := _ended(processes, observer)) is not None:
-                    return INTERRUPTED if interrupted else exit_code
-            except KeyboardInterrupt:
-                if not view.interrupted(observer):
-                    raise
-                interrupted = True
+
+        def look() -> None:
+            executor.spin_once(timeout_sec=_POLL_S)
+            view.update(observer)
+
+        try:
+            while True:
+                try:
+                    look()
+                    if (exit_code := _ended(processes, observer)) is not None:
+                        return INTERRUPTED if interrupted else exit_code
+                except KeyboardInterrupt:
+                    if not view.interrupted(observer):
+                        raise
+                    interrupted = True
+        finally:
+            processes.stop(look)  # drones may have to land first, and somebody to cut their motors
     finally:
         rclpy.try_shutdown()
 

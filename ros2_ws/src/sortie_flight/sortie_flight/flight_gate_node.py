@@ -100,7 +100,7 @@ class FlightGateNode(GateNode):
 
     def _on_odometry(self, drone: int, message: Odometry) -> None:
         position, velocity = motion_of(message)
-        self.channels[drone].own = Kinematics(self._monotonic(message.header.stamp), position, velocity)
+        self.channels[drone].hear(Kinematics(self._monotonic(message.header.stamp), position, velocity))
 
     def _on_status(self, drone: int, message: VehicleStatus) -> None:
         self._status[drone] = message

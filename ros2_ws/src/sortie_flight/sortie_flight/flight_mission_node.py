@@ -86,7 +86,8 @@ class FlightMissionNode(MissionNode):
         config = cast("FlightConfig", self.config)
         if config.asks:
             self.get_logger().info("waiting for somebody to arm: service safety_gate/arm")
-            yield from until(self._under_way, math.inf)
+            yield from until(lambda: self._under_way() or self._none_left, math.inf)
+            self._check_left()
         else:
             yield from self._arm_when_green(config.ros.ready_timeout_s)
         self.get_logger().info("armed: taking off")
@@ -97,7 +98,8 @@ class FlightMissionNode(MissionNode):
     def _arm_when_green(self, patience_s: float) -> Script:
         deadline_s = time.monotonic() + patience_s
         while not self._under_way():
-            yield from until(lambda: not self._red, max(0.0, deadline_s - time.monotonic()))
+            yield from until(lambda: not self._red or self._none_left, max(0.0, deadline_s - time.monotonic()))
+            self._check_left()
             if self._red:
                 raise MissionError(f"not armed, the checklist is red: {'; '.join(self._red)}")
             answer = self._arm.call_async(Trigger.Request())
@@ -116,6 +118,14 @@ class FlightMissionNode(MissionNode):
         if up := [k for k, phase in self._phases.items() if phase in _IN_THE_AIR]:
             self.get_logger().error(f"still in the air after {_LANDING_S:g} s: drones {', '.join(map(str, up))}")
         self._record.flight = self._figures()
+
+    @property
+    def _none_left(self) -> bool:
+        return len(self._record.lost) == self.config.team.n_agents
+
+    def _check_left(self) -> None:
+        if self._none_left:
+            raise MissionError("all drones were told to stay on the ground")
 
     def _under_way(self) -> bool:
         return any(phase in _IN_THE_AIR for phase in self._phases.values())

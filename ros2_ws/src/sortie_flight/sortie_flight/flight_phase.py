@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 ARMING_S = 5.0
 """A drone that has not armed after so long stays out of the mission, s."""
+_SELF_ARMED_S = 0.5
+"""For so long a drone that arms itself is told that it may fly, s: before that, its adapter lets nothing start it."""
+_STOOD_S = 1.0
+"""A drone that is told to land is down once it has stood for so long, s: it may just be leaving the ground."""
 _UP_SHARE = 0.85
 """A drone is up once it has climbed this share of its altitude, with its autopilot content to be there."""
 
@@ -73,6 +77,7 @@ class DroneFlight:
         self.mode = Mode.GROUND
         self.fault: tuple[str, str] | None = None
         self._since_s = 0.0
+        self._stands_since_s = math.inf
         self._boots = 0
 
     @property
@@ -100,11 +105,16 @@ class DroneFlight:
 
     def update(self, now_s: float, sight: Sight) -> None:
         """Go on to the next phase, or to a safe state."""
-        if self.mode is Mode.LAND and sight.stands and sight.silent_s < self._flight.link_timeout_s:
+        heard = sight.silent_s < self._flight.link_timeout_s
+        if self.mode is not Mode.LAND or not (sight.stands and heard):
+            self._stands_since_s = math.inf
+        else:
+            self._stands_since_s = min(self._stands_since_s, now_s)
+        if now_s - self._stands_since_s > _STOOD_S:
             self.mode = Mode.GROUND
         if self.mode in (Mode.ARM, Mode.TAKE_OFF, Mode.FOLLOW) and (trouble := self._trouble(now_s, sight)):
             self.land(*trouble)
-        elif self.mode is Mode.ARM and (sight.armed or not sight.can_arm):
+        elif self.mode is Mode.ARM and (sight.armed if sight.can_arm else now_s - self._since_s > _SELF_ARMED_S):
             self._go(Mode.TAKE_OFF, now_s)
         elif self.mode is Mode.TAKE_OFF and sight.height_m >= _UP_SHARE * self._altitude_m:
             self._go(Mode.FOLLOW, now_s)
@@ -130,11 +140,11 @@ class DroneFlight:
             return (Fault.TAKE_OFF, "it did not arm") if here_s > ARMING_S else None
         if sight.can_arm and not sight.armed:
             return Fault.FAILSAFE, "it has disarmed by itself"
+        if sight.failsafe:
+            return Fault.FAILSAFE, f"its autopilot acts by itself: {sight.failsafe}"
         if self.mode is Mode.TAKE_OFF:
             late = here_s > flight.climb_timeout_s
             return (Fault.TAKE_OFF, f"it was not up after {flight.climb_timeout_s:g} s") if late else None
-        if sight.failsafe:
-            return Fault.FAILSAFE, f"its autopilot acts by itself: {sight.failsafe}"
         if sight.policy_silent_s > safety.land_after_s:
             return Fault.LANDING, f"it got no command for {sight.policy_silent_s:.1f} s"
         return None

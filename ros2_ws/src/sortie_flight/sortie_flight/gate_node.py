@@ -28,7 +28,8 @@ class DroneChannel:
     Attributes:
         gate: its checks.
         command: velocity wanted; before the first one, to stay where it is.
-        own: where it is, and how it moves; None before that is known.
+        own: where it says it is, and how it moves; None before that is known.
+        seen: the last of these that makes sense.
         told: to land or to stop its motors, by somebody; then a mode of Setpoint.msg.
         passed_s: time of the last setpoint.
         count: interventions while it took part.
@@ -40,10 +41,17 @@ class DroneChannel:
         self.gate = gate
         self.command = Command(since_s, np.zeros(3))
         self.own: Kinematics | None = None
+        self.seen: Kinematics | None = None
         self.told: int | None = None
         self.passed_s = since_s
         self.count: Counter[Intervention] = Counter()
         self.setpoints = 0
+
+    def hear(self, own: Kinematics) -> None:
+        """Take in where it says it is."""
+        self.own = own
+        if own.finite:
+            self.seen = own
 
 
 class GateNode(ManagedNode):
@@ -135,6 +143,6 @@ class GateNode(ManagedNode):
     def others_of(self, drone: int, flying: NDArray[np.bool_], now_s: float) -> Others:
         """Who flies near a drone; of all, `flying` [N] bool says who is in the air."""
         cooperative = np.array([k not in self.lost for k in self.drones])
-        known = [channel.own for channel in self.channels]
+        known = [channel.seen for channel in self.channels]
         since_s = now_s - self.config.safety.stale_after_s
         return others_near(drone, known, flying, cooperative, self.config.task.dimensions, since_s)

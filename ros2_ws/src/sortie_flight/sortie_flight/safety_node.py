@@ -58,7 +58,7 @@ class SafetyNode(GateNode):
 
     def _on_odometry(self, drone: int, message: Odometry) -> None:
         position, velocity = motion_of(message)
-        self.channels[drone].own = Kinematics(seconds_of(message.header.stamp), position, velocity)
+        self.channels[drone].hear(Kinematics(seconds_of(message.header.stamp), position, velocity))
         self._pass_on()
 
     def _on_command(self, drone: int, message: TwistStamped) -> None:

@@ -34,6 +34,10 @@ _STATUS_S = 0.1
 _INTERVALS = 500
 _DOWN_S = 8.0
 """Whoever ends this process waits so long at most for its drones to be on the ground, s."""
+_HEARD_S = 1.0
+"""What is known of a drone that has been silent for longer is no word on where it is, s."""
+_SETTLED_S = 0.5
+"""A drone that is told to land has heard so after this, s, and is not about to leave the ground."""
 
 
 class Hosted:
@@ -47,6 +51,7 @@ class Hosted:
         intervals: between setpoints that were passed on, s.
         count: how many were.
         told_s: when the pose was measured that was last published, s.
+        landing_s: since when it is told to land for good, s.
     """
 
     def __init__(self, drone: int, vehicle: Vehicle) -> None:
@@ -55,7 +60,7 @@ class Hosted:
         self.heard_s = -math.inf
         self.intervals: deque[float] = deque(maxlen=_INTERVALS)
         self.count = 0
-        self.told_s = -math.inf
+        self.told_s = self.landing_s = -math.inf
 
     def take(self, setpoint: Setpoint) -> None:
         """Pass a setpoint on."""
@@ -64,6 +69,16 @@ class Hosted:
             self.intervals.append(now_s - self.heard_s)
         self.setpoint, self.heard_s, self.count = setpoint, now_s, self.count + 1
         self.vehicle.command(setpoint)
+
+    def down(self, now_s: float) -> bool:
+        """Nothing is left to do for one that is told to land: it is known to stand, or its motors are cut."""
+        state = self.vehicle.state()
+        if self.setpoint.mode is Mode.EMERGENCY:
+            return not state.armed
+        heard = now_s - state.heard_s < _HEARD_S or state.heard_s == -math.inf
+        return self.setpoint.mode is not Mode.LAND or (
+            heard and not state.airborne and now_s - self.landing_s > _SETTLED_S
+        )
 
 
 class VehicleNode(ManagedNode):
@@ -85,6 +100,7 @@ class VehicleNode(ManagedNode):
         if not self._drones:
             raise UserError(f"{self.get_fully_qualified_name()}: no drone is flown by adapter {self.adapter!r}")
         self._hosted: list[Hosted] = []
+        self._down_by_s = math.inf
         self._odometry, self._status = {}, {}
         for k in self._drones:
             self.hear(SetpointMsg, f"drone_{k}/setpoint", partial(self._on_setpoint, k), qos.COMMAND, drone=k)
@@ -123,9 +139,22 @@ class VehicleNode(ManagedNode):
     def release(self) -> None:
         """Links stay open: drones may still be told to land."""
 
+    def may_end(self) -> bool:
+        """Land whoever is in the air; nothing but an emergency is listened to any more. Whether all are down."""
+        now_s = time.monotonic()
+        if self._down_by_s == math.inf:
+            self._down_by_s = now_s + _DOWN_S
+            for each in self._hosted:
+                mode = each.setpoint.mode
+                if mode in (Mode.ARM, Mode.TAKE_OFF, Mode.FOLLOW) or (
+                    mode is Mode.GROUND and each.vehicle.state().airborne
+                ):
+                    each.setpoint = Setpoint(Mode.LAND)
+                each.landing_s = now_s
+        return now_s > self._down_by_s or all(each.down(now_s) for each in self._hosted)
+
     def destroy_node(self) -> None:
-        """Land whoever is in the air, and close the links."""
-        self._come_down()
+        """Close the links."""
         for each in self._hosted:
             each.vehicle.close()
         super().destroy_node()
@@ -142,7 +171,8 @@ class VehicleNode(ManagedNode):
 
     def _on_setpoint(self, drone: int, message: SetpointMsg) -> None:
         hosted = next((each for each in self._hosted if each.drone == drone), None)
-        if hosted is None or (hosted.setpoint.mode is Mode.EMERGENCY and message.mode != Mode.EMERGENCY):
+        ends = self._down_by_s < math.inf or (hosted and hosted.setpoint.mode is Mode.EMERGENCY)
+        if hosted is None or (ends and message.mode != Mode.EMERGENCY):
             return
         velocity = np.array([message.velocity.x, message.velocity.y, message.velocity.z])
         hosted.take(Setpoint(Mode(message.mode), velocity, message.height))
@@ -157,7 +187,9 @@ class VehicleNode(ManagedNode):
                 self.get_logger().error(f"no setpoint for drone {each.drone} in {silent_s:.1f} s: it is landed")
             if each.setpoint.mode is Mode.FOLLOW and silent_s > safety.stale_after_s:
                 each.vehicle.command(Setpoint(Mode.FOLLOW))
-            elif each.setpoint.mode in (Mode.LAND, Mode.EMERGENCY) and silent_s > safety.stale_after_s:
+            elif each.setpoint.mode in (Mode.LAND, Mode.EMERGENCY) and (
+                silent_s > safety.stale_after_s or self._down_by_s < math.inf
+            ):
                 each.vehicle.command(each.setpoint)
             self._tell(each)
 
@@ -199,17 +231,6 @@ class VehicleNode(ManagedNode):
             if each.intervals:
                 status.interval_p50, status.interval_p99 = map(float, np.percentile(each.intervals, (50, 99)))
             self._status[each.drone].publish(status)
-
-    def _come_down(self) -> None:
-        deadline_s = time.monotonic() + _DOWN_S
-        flying = [
-            each for each in self._hosted if each.setpoint.mode in (Mode.ARM, Mode.TAKE_OFF, Mode.FOLLOW, Mode.LAND)
-        ]
-        while flying and time.monotonic() < deadline_s:
-            for each in flying:
-                each.vehicle.command(Setpoint(Mode.LAND))
-            time.sleep(_POLL_S)
-            flying = [each for each in flying if each.vehicle.state().airborne]
 
 
 def main() -> int:

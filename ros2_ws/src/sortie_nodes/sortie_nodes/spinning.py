@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from rclpy.node import Node
 
+_SPIN_S = 0.1
 FAILED, BAD_INPUT = 1, 2
 """Exit codes of a process: what it was for did not succeed; what it was given is wrong."""
 
@@ -27,6 +28,9 @@ def run(
     make_executor: Callable[[], Any] = EventsExecutor,
 ) -> int:
     """Make nodes, spin them until they are shut down or one of them sets `exit_code`, and take them down.
+
+    A node may have a method `may_end`, which is called again and again when the process is to end: it goes on spinning
+    until that returns True.
 
     Args:
         make_nodes: called once ROS is up; may be a generator, so that nodes made before an error are destroyed too.
@@ -51,7 +55,9 @@ def run(
         # spin() of this executor runs no callback in some builds; spin_once does, at the same cost.
         code = None
         while rclpy.ok() and not stopped and (code := _exit_code(nodes)) is None:
-            executor.spin_once(timeout_sec=0.1)
+            executor.spin_once(timeout_sec=_SPIN_S)
+        while rclpy.ok() and not all([node.may_end() for node in nodes if hasattr(node, "may_end")]):
+            executor.spin_once(timeout_sec=_SPIN_S)
         return code or 0
     except UserError as error:
         print(error, file=sys.stderr)
