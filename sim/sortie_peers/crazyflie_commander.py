@@ -36,11 +36,16 @@ class CrazyflieCommander:
 
     Args:
         autopilot: what flies it.
+
+    Attributes:
+        pid: its controller is PID; the other one, Mellinger, takes a velocity for a place at the height 0.
+        floor_m: where that is, m.
     """
 
-    def __init__(self, autopilot: Autopilot) -> None:
+    def __init__(self, autopilot: Autopilot, floor_m: float = 0.0) -> None:
         """Just booted."""
         self._pilot = autopilot
+        self.pid, self.floor_m = True, floor_m
         self._now_s = 0.0
         self.clear()
 
@@ -122,6 +127,17 @@ class CrazyflieCommander:
                 velocity, place = metres_of(packed[3:6]), metres_of(packed[:3])
             case _:
                 return
+        self.follow(velocity, place)
+
+    def follow(self, velocity: Vector, place: Vector | None = None) -> None:
+        """Take one setpoint of a stream.
+
+        Args:
+            velocity: [3] m/s.
+            place: [3] m; None where only a velocity is streamed.
+        """
+        if place is None and not self.pid:
+            velocity, place = np.zeros(3), np.array([*self._pilot.position[:2], self.floor_m])
         if self._pilot.follow(velocity, place):
             self._streamed, self._plan, self._course = True, None, None
 
@@ -141,14 +157,14 @@ class CrazyflieCommander:
         match data[0]:
             case HighLevelCommander.COMMAND_TAKEOFF_2:
                 height, _, _, duration = struct.unpack("<ff?f", data[2:])
-                self._make_plan(lambda: self._take_off(height, duration), new=not self._planned)
+                self.take_off(height, duration)
             case HighLevelCommander.COMMAND_LAND_2:
-                self._make_plan(self._land, new=self._pilot.phase is not Phase.LANDING)
+                self.land()
             case kind if kind == _TAKEOFF:
                 height, duration = struct.unpack("<ff", data[2:])
-                self._make_plan(lambda: self._take_off(height, duration), new=not self._planned)
+                self.take_off(height, duration)
             case kind if kind == _LAND:
-                self._make_plan(self._land, new=self._pilot.phase is not Phase.LANDING)
+                self.land()
             case HighLevelCommander.COMMAND_GO_TO:
                 relative, *goal, _, duration = struct.unpack("<?fffff", data[2:])
                 self._make_plan(lambda: self._go_to(np.array(goal), duration, relative), new=True)
@@ -159,6 +175,14 @@ class CrazyflieCommander:
                 self._plan, self._course = None, None
                 if not self._streamed:
                     self._stop_if_flying()
+
+    def take_off(self, height_m: float, duration_s: float) -> None:
+        """Plan to climb to a height, m, within a time, s."""
+        self._make_plan(lambda: self._take_off(height_m, duration_s), new=not self._planned)
+
+    def land(self) -> None:
+        """Plan to go down."""
+        self._make_plan(self._land, new=self._pilot.phase is not Phase.LANDING)
 
     def _make_plan(self, plan: Callable[[], object], new: bool) -> None:
         """Do something now, or when the stream of setpoints has ended; nothing if it is being done already."""

@@ -274,6 +274,24 @@ def test_it_is_disarmed_only_where_it_is_known_to_stand(bench: Bench) -> None:
         assert "land" not in server.called[1:], "one that has landed would start its motors again"
 
 
+def test_one_that_came_down_on_a_box_does_not_start_its_motors_again_and_again(bench: Bench) -> None:
+    server = FakeServer(bench)
+    vehicle = bench.vehicle()
+
+    def lands(seconds: float, setpoint: Setpoint) -> bool:
+        server.called.clear()
+        deadline_s = time.monotonic() + seconds
+        while time.monotonic() < deadline_s:
+            server.tell(0.15, ARMED | FLIES)
+            bench.during(0.1, vehicle, setpoint)
+        return "land" in server.called
+
+    bench.until(lambda: lands(0.5, Setpoint(Mode.TAKE_OFF, height_m=HEIGHT_M)) or vehicle.ready, "the server")
+    assert lands(2.0, Setpoint(Mode.LAND))
+    lands(2.5, Setpoint(Mode.LAND))
+    assert not lands(2.0, Setpoint(Mode.LAND))
+
+
 def test_what_the_drone_had_before_it_was_set_up_is_no_word_on_its_controller(bench: Bench) -> None:
     server = FakeServer(bench)
     server.node.declare_parameter("cf1.params.stabilizer.controller", 1)

@@ -320,6 +320,19 @@ def test_who_ends_the_vehicles_has_them_land_first(mavlink_flight: Flight) -> No
         seen.close()
 
 
+def test_who_ends_the_vehicles_can_still_have_the_motors_cut(flying: Flight) -> None:
+    flying.send("vehicles", signal.SIGTERM)
+    flying.graph.spin(0.5)
+    assert flying.vehicle[1].airborne
+    flying.call(Empty, "drone_1/emergency")
+    flying.graph.until(lambda: flying.vehicle[1].locked and not flying.vehicle[1].armed, 0.5 + LATE_S, "motors off")
+    assert not flying.vehicle[0].locked
+    assert flying.ended("vehicles", DOWN_S + 5 * LATE_S) == 0
+    flying.graph.spin(0.5)
+    assert not flying.vehicle[0].airborne
+    assert not flying.vehicle[0].locked
+
+
 def test_a_red_checklist_does_not_let_drones_arm_and_says_why(mavlink_flight: Flight) -> None:
     flight = mavlink_flight
     flight.graph.until(lambda: len(flight.vehicle) == N_DRONES, 20, "the vehicles")

@@ -31,6 +31,7 @@ from sortie_core.flight_config import FlightConfig
 from sortie_flight.crazyswarm2_server import PID, SERVER
 from sortie_nodes.params import declare
 from sortie_nodes.spinning import run
+from sortie_peers.crazyflie_commander import CrazyflieCommander
 from sortie_peers.flight_stack import CRAZYFLIE, FLYING, Autopilot, Phase
 from sortie_peers.peer import Peer, spoil
 from sortie_peers.peer_process import make_stack
@@ -70,6 +71,9 @@ class CrazyfliePeer(Peer):
         """Make its services, then its topics."""
         super().__init__(autopilot, drone)
         self._node, self._name, self._origin = node, name, np.array(list(origin), np.float64)
+        self._firmware = CrazyflieCommander(autopilot, self._origin[2])
+        self._firmware.pid = node.controller == PID
+        self._boot_s = autopilot.booted_s
         self._due_s = {"pose": 0.0, "odom": 0.0, "status": _STATUS_S}
         self._frozen: tuple[Vector, Vector, Vector] | None = None
         serve: list[tuple[type, str, Callable[[Any], None]]] = [
@@ -103,54 +107,49 @@ class CrazyfliePeer(Peer):
         if self._node.reduced:
             self._node.get_logger().info(f"[{self._name}] emergency is not implemented")
         elif self.passes():
-            self.autopilot.cut()
+            self._firmware.stop()
 
     def arm(self, request: Arm.Request) -> None:
         """Arm, or disarm: the firmware does that in the air, too."""
         if self.passes():
-            if request.arm:
-                self.autopilot.arm()
-            elif self.autopilot.phase is not Phase.CUT:
-                self.autopilot.phase = Phase.OFF
+            self._firmware.arm(request.arm)
 
     def take_off(self, request: Takeoff.Request) -> None:
         """Climb; a height is of the local frame."""
         if self.passes():
             if self._node.reduced:
-                self.autopilot.arm()
-            self.autopilot.take_off(request.height + self._origin[2], _seconds(request.duration))
+                self._firmware.arm(True)
+            self._firmware.take_off(request.height + self._origin[2], _seconds(request.duration))
 
     def land(self, _: Land.Request) -> None:
-        """Go down; in vain while setpoints are streamed."""
-        if self.passes() and self.autopilot.phase is not Phase.FOLLOWING:
-            self.autopilot.land()
+        """Go down; while setpoints are streamed, once the stream has been declared ended."""
+        if self.passes():
+            self._firmware.land()
 
     def stop_setpoints(self, _: NotifySetpointsStop.Request) -> None:
-        """Listen to services again."""
-        if self.passes() and self.autopilot.phase is Phase.FOLLOWING:
-            self.autopilot.hold()
+        """Declare the stream ended: without a plan, the firmware then stops the motors."""
+        if self.passes():
+            self._firmware.end_stream()
 
     def _on_full_state(self, message: FullState) -> None:
         if self.passes():
-            self.autopilot.follow(_array(message.twist.linear), _array(message.pose.position) + self._origin)
+            self._firmware.follow(_array(message.twist.linear), _array(message.pose.position) + self._origin)
 
     def _on_position(self, message: Position) -> None:
         if self.passes():
-            self.autopilot.follow(np.zeros(3), _array(message) + self._origin)
+            self._firmware.follow(np.zeros(3), _array(message) + self._origin)
 
     def _on_velocity(self, message: VelocityWorld) -> None:
-        """The Mellinger controller takes it for a place at the height 0, and so does this."""
         if self.passes():
-            x, y, z = self.autopilot.position
-            if self._node.controller == PID:
-                self.autopilot.follow(_array(message.vel))
-            else:
-                self.autopilot.follow(np.zeros(3), [x, y, self._origin[2]])
+            self._firmware.follow(_array(message.vel))
 
     # What it tells.
 
     def send(self, now_s: float) -> None:
         """Publish what is due, if it gets through."""
+        if self.autopilot.booted_s != self._boot_s:
+            self._boot_s = self.autopilot.booted_s
+            self._firmware.clear()
         for log, publisher in self._logs.items():
             if now_s < self._due_s[log]:
                 continue

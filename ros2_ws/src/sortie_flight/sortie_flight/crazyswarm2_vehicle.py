@@ -1,7 +1,8 @@
 """A Crazyflie over Crazyswarm2's topics and services.
 
-Disarming stops a Crazyflie's motors in the air, too. While it is streamed setpoints it obeys neither take-off nor
-landing, until it has been told that the stream is over. Its Mellinger controller, the default of Crazyswarm2, follows
+Disarming stops a Crazyflie's motors in the air, too. While it is streamed setpoints it flies no plan, to take off or to
+land; when it is told that the stream is over, it flies the plan that was made after the last setpoint, and stops its
+motors where there is none. So the plan is made first. Its Mellinger controller, the default of Crazyswarm2, follows
 no velocities, so it is streamed a position that moves on a short leash unless the server says that it has another.
 """
 
@@ -51,6 +52,10 @@ _CLIMB_MPS, _DESCENT_MPS = 0.5, 0.4
 _LEASH_M = 0.5
 """A streamed position is at most this far from the drone, m."""
 _ARMS_ITSELF = "its firmware arms by itself, also after a reboot: it counts as armed wherever it stands upright"
+_PAUSE_S = 0.1
+"""No setpoint is under way any more so long after the last one, s: it would undo a plan that is made meanwhile."""
+_LATE_S, _NEAR_M, _STILL_MPS = 2.0, 0.3, 0.05
+"""Who is so near to the ground and moves no more so long after it should have landed, s, stands on something."""
 _STEP_S = 0.1
 """A streamed position moves on for at most so long from one call to the next, s."""
 
@@ -78,7 +83,7 @@ class Crazyswarm2Vehicle(Vehicle):
         self._boots = 0  # when it last stood by order
         self._cut = False
         self._reference: Vector | None = None  # [3] m, local frame: where a stream of setpoints is, while there is one
-        self._streamed_s = 0.0
+        self._streamed_s = self._down_by_s = 0.0
 
     # The interface.
 
@@ -152,6 +157,8 @@ class Crazyswarm2Vehicle(Vehicle):
         self._lifted |= airborne
         if setpoint.mode in (Mode.GROUND, Mode.ARM) and not airborne:
             self._lifted, self._boots, self._reference = False, self._heard.boots, None
+        if setpoint.mode is not Mode.LAND:
+            self._down_by_s = time.monotonic() + self._descent_s + _LATE_S
         self._heard.kept_up = self._lifted and setpoint.mode in (Mode.TAKE_OFF, Mode.FOLLOW)
         match setpoint.mode:
             case Mode.GROUND if not airborne:
@@ -192,21 +199,37 @@ class Crazyswarm2Vehicle(Vehicle):
 
     def _take_off(self, height_m: float) -> None:
         if not self._lifted and self._may_fly:
-            request = Takeoff.Request(height=height_m - self._origin[2], duration=_duration(height_m / _CLIMB_MPS))
+            duration = _duration(max(height_m / _CLIMB_MPS, 1.0))
+            request = Takeoff.Request(height=height_m - self._origin[2], duration=duration)
             self._call("takeoff", request, partial(self._set_armed, True))
 
+    @property
+    def _descent_s(self) -> float:
+        return max(float(np.nan_to_num(self._heard.height_m, nan=1.0)) / _DESCENT_MPS, 1.0)
+
     def _land(self) -> None:
+        request = Land.Request(height=_LANDED_M - self._origin[2], duration=_duration(self._descent_s))
         if self._reference is not None:
-            self._call("notify_setpoints_stop", NotifySetpointsStop.Request(remain_valid_millisecs=100), self._end)
+            if time.monotonic() - self._streamed_s > _PAUSE_S:
+                self._call("land", request, self._end_stream)
         elif self._heard.stands:
             self._disarm()
-        elif not self._heard.low:
+        elif not self._heard.low and not self._rests:
             # Again and again: one that lands already takes no notice, but one that has landed would start its motors.
-            duration = _duration(np.nan_to_num(self._heard.height_m, nan=1.0) / _DESCENT_MPS)
-            self._call("land", Land.Request(height=_LANDED_M - self._origin[2], duration=duration))
+            self._call("land", request)
 
-    def _end(self) -> None:
-        """The drone knows that the stream is over."""
+    @property
+    def _rests(self) -> bool:
+        """It has come down on something that is higher than the ground, or its height is not right."""
+        still = abs(float(self._heard.velocity[2])) < _STILL_MPS
+        return time.monotonic() > self._down_by_s and self._heard.height_m < _NEAR_M and still
+
+    def _end_stream(self) -> None:
+        """It has a plan to land: it may know that the stream is over."""
+        request = NotifySetpointsStop.Request(remain_valid_millisecs=100)
+        self._call("notify_setpoints_stop", request, self._stream_ended)
+
+    def _stream_ended(self) -> None:
         self._reference = None
 
     def _stop_motors(self) -> None:
@@ -250,6 +273,5 @@ class Crazyswarm2Vehicle(Vehicle):
 
 
 def _duration(seconds: float) -> Duration:
-    """At least a second, for a plan that the drone can fly."""
-    whole, rest = divmod(max(seconds, 1.0), 1.0)
+    whole, rest = divmod(seconds, 1.0)
     return Duration(sec=int(whole), nanosec=int(rest * 1e9))

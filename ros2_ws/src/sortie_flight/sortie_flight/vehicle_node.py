@@ -37,7 +37,7 @@ _DOWN_S = 8.0
 _HEARD_S = 1.0
 """What is known of a drone that has been silent for longer is no word on where it is, s."""
 _SETTLED_S = 0.5
-"""A drone that is told to land has heard so after this, s, and is not about to leave the ground."""
+"""Who is down for so long, s, is not about to leave the ground, and everybody has been told."""
 
 
 class Hosted:
@@ -51,7 +51,6 @@ class Hosted:
         intervals: between setpoints that were passed on, s.
         count: how many were.
         told_s: when the pose was measured that was last published, s.
-        landing_s: since when it is told to land for good, s.
     """
 
     def __init__(self, drone: int, vehicle: Vehicle) -> None:
@@ -60,7 +59,7 @@ class Hosted:
         self.heard_s = -math.inf
         self.intervals: deque[float] = deque(maxlen=_INTERVALS)
         self.count = 0
-        self.told_s = self.landing_s = -math.inf
+        self.told_s = -math.inf
 
     def take(self, setpoint: Setpoint) -> None:
         """Pass a setpoint on."""
@@ -76,9 +75,7 @@ class Hosted:
         if self.setpoint.mode is Mode.EMERGENCY:
             return not state.armed
         heard = now_s - state.heard_s < _HEARD_S or state.heard_s == -math.inf
-        return self.setpoint.mode is not Mode.LAND or (
-            heard and not state.airborne and now_s - self.landing_s > _SETTLED_S
-        )
+        return self.setpoint.mode is not Mode.LAND or (heard and not state.airborne)
 
 
 class VehicleNode(ManagedNode):
@@ -100,7 +97,7 @@ class VehicleNode(ManagedNode):
         if not self._drones:
             raise UserError(f"{self.get_fully_qualified_name()}: no drone is flown by adapter {self.adapter!r}")
         self._hosted: list[Hosted] = []
-        self._down_by_s = math.inf
+        self._down_by_s = self._down_since_s = math.inf
         self._odometry, self._status = {}, {}
         for k in self._drones:
             self.hear(SetpointMsg, f"drone_{k}/setpoint", partial(self._on_setpoint, k), qos.COMMAND, drone=k)
@@ -150,8 +147,9 @@ class VehicleNode(ManagedNode):
                     mode is Mode.GROUND and each.vehicle.state().airborne
                 ):
                     each.setpoint = Setpoint(Mode.LAND)
-                each.landing_s = now_s
-        return now_s > self._down_by_s or all(each.down(now_s) for each in self._hosted)
+        down = all(each.down(now_s) for each in self._hosted)
+        self._down_since_s = min(self._down_since_s, now_s) if down else math.inf
+        return now_s > self._down_by_s or now_s - self._down_since_s > _SETTLED_S
 
     def destroy_node(self) -> None:
         """Close the links."""
