@@ -127,6 +127,7 @@ class CrazyfliePeer(Peer):
     def send(self, now_s: float) -> None:
         """Fly on along the course of a go-to, and send the logged data that is due."""
         self._tell_time(now_s)
+        self._commander.pid = self._parameters.value("stabilizer.controller") == 1
         self._commander.fly(now_s)
         header = CRTPPacket()
         header.set_header(CRTPPort.LOGGING, cflog.CHAN_LOGDATA)

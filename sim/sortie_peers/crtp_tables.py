@@ -176,8 +176,13 @@ class Parameters:
     def __init__(self, parameters: Mapping[str, Parameter]) -> None:
         """Values as given."""
         self._parameters = [replace(each) for each in parameters.values()]
+        self._names = list(parameters)
         self.table = Table({name: self._code(each) for name, each in parameters.items()})
         self._booted = [each.value for each in self._parameters]
+
+    def value(self, name: str) -> float:
+        """The value of one."""
+        return self._parameters[self._names.index(name)].value
 
     def clear(self) -> None:
         """Back to the values after a boot."""

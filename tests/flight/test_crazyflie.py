@@ -231,36 +231,56 @@ def test_an_emergency_is_sent_by_itself_until_it_has_come_through(drone: Drones,
     fly(vehicle, None, lambda state: state.locked)
 
 
-def test_the_mellinger_controller_with_collision_avoidance_is_remarked(drone: Drones):
-    assert _vehicle_remarks(drone) == ()
+def test_one_that_flies_by_mellinger_is_remarked_and_flown_by_pid(drone: Drones):
+    """To Mellinger, a velocity is a place on the ground."""
     with _Plain(drone) as plain:
-        before = {name: plain.cf.param.get_value(name) for name in ("stabilizer.controller", "colAv.enable")}
+        before = plain.cf.param.get_value("stabilizer.controller")
         plain.cf.param.set_value("stabilizer.controller", 2)
-        plain.cf.param.set_value("colAv.enable", 1)
         time.sleep(0.5)
+    vehicle = _vehicle(drone)
     try:
-        remarks = _vehicle_remarks(drone)
-        assert len(remarks) == 1 and "Mellinger" in remarks[0] and "#628" in remarks[0]
+        fly(
+            vehicle, GROUND, lambda _: any("controller is 2; it is set to 1" in x for x in vehicle.capabilities.remarks)
+        )
+        _in_air(vehicle)
+        assert not any("controller" in remark for remark in vehicle.capabilities.remarks)
+        state = fly_for(vehicle, FOLLOW, 2.0)
+        assert abs(state.position[2] - HEIGHT_M) < 0.2
+        fly(vehicle, LAND, lambda state: not state.airborne)
     finally:
+        vehicle.close()
         with _Plain(drone) as plain:
-            for name, value in before.items():
-                plain.cf.param.set_value(name, value)
+            plain.cf.param.set_value("stabilizer.controller", int(before))
             time.sleep(0.5)
 
 
-def _vehicle_remarks(drone: Drones) -> tuple[str, ...]:
-    """What is remarked once all parameters have been read, but for what auto-arming is."""
-    vehicle = _vehicle(drone)
-    _connected(vehicle)
-    fly_for(vehicle, GROUND, 15.0 if REAL else 1.0)
-    remarks = tuple(remark for remark in vehicle.capabilities.remarks if "arms itself" not in remark)
-    vehicle.close()
-    return remarks
+def test_the_simulated_drone_dives_for_a_velocity_under_mellinger(drone: Drones):
+    drone.spoil("loss", 0.0)
+    with _Plain(drone) as plain:
+        cf = plain.cf
+        cf.param.set_value("stabilizer.controller", 2)
+        cf.supervisor.send_arming_request(True)
+        cf.high_level_commander.takeoff(0.6, 1.0)
+        time.sleep(2.0)
+        for _ in range(50):
+            cf.commander.send_velocity_world_setpoint(0.0, 0.0, 0.0, 0.0)
+            time.sleep(0.04)
+        assert plain.position()[2] < 0.15
 
 
-@pytest.mark.parametrize("address", ["", "udp://127.0.0.1", "udp://127.0.0.1:99999", "tcp://127.0.0.1:19850", "usb://"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "udp://127.0.0.1",
+        "udp://127.0.0.1:99999",
+        "udp://no.such.host.invalid:19850",
+        "tcp://127.0.0.1:19850",
+        "usb://",
+    ],
+)
 def test_a_wrong_address_says_how_it_should_be(address: str):
-    with pytest.raises(VehicleError, match=r"flight\.address: .*udp://host:port") as raised:
+    with pytest.raises(VehicleError, match=r"flight\.address: .*(udp://host:port|correct the host)") as raised:
         CrazyflieVehicle(address, (0.0, 0.0, 0.0), 0).open()
     assert "\n" not in str(raised.value)
 
@@ -416,3 +436,14 @@ def test_the_clock_turns_over_and_knows_a_reboot_from_a_long_silence():
     assert clock.boots == 1
     clock.read(100, 200.5)
     assert clock.boots == 2
+
+
+@pytest.mark.parametrize("reconnected", [False, True])
+def test_the_clock_knows_a_reboot_after_more_than_half_a_turn(reconnected: bool):
+    clock = OnBoardClock()
+    clock.read(10_800_000, 10.0)
+    if reconnected:
+        clock.reconnect()
+    times = clock.read(3000, 14.0)
+    assert clock.boots == 1
+    assert times is not None and times[0] == 3.0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from flown_vehicles import ARM, EMERGENCY, LAND, fly, fly_for
+from flown_vehicles import ARM, EMERGENCY, GROUND, LAND, fly, fly_for
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 from pymavlink.mavutil import mode_mapping_acm
 
@@ -27,7 +27,7 @@ class Copter:
     """As much of an ArduPilot as shows what it is sent; moves at once, and does not disarm by itself."""
 
     def __init__(self) -> None:
-        self.mode, self.armed, self.height_m = "STABILIZE", False, 0.0
+        self.mode, self.armed, self.critical, self.height_m = "STABILIZE", False, False, 0.0
         self.velocity, self.heading = (0.0, 0.0, 0.0), math.nan
         self._station: tuple[str, int] | None = None
         self._started_s = time.monotonic()
@@ -42,9 +42,9 @@ class Copter:
         now_ms = int(1e3 * (time.monotonic() - self._started_s))
         landed = 1 if self.height_m == 0 else 2
         numbers = {name: number for number, name in mode_mapping_acm.items()}
-        flags = 1 | 128 * self.armed
+        flags, status = 1 | 128 * self.armed, 5 if self.critical else 4 if self.armed else 3
         for message in (
-            mavlink.MAVLink_heartbeat_message(2, 3, flags, numbers[self.mode], 4 if self.armed else 3, 3),
+            mavlink.MAVLink_heartbeat_message(2, 3, flags, numbers[self.mode], status, 3),
             mavlink.MAVLink_attitude_quaternion_message(now_ms, 1, 0, 0, 0, 0, 0, 0),
             mavlink.MAVLink_local_position_ned_message(now_ms, 1e-6 * now_ms, 0, -self.height_m, 0, 0, 0),
             mavlink.MAVLink_extended_sys_state_message(0, landed),
@@ -106,14 +106,47 @@ def test_a_flight(copter: Copter):
     assert any("FS_GCS_ENABLE" in line for line in copter.vehicle.capabilities.remarks)
 
 
-def test_a_pilot_is_not_overruled(copter: Copter):
+@pytest.mark.parametrize("mode", ["LOITER", "STABILIZE", "RTL", "BRAKE", "SMART_RTL"])
+def test_a_pilot_is_not_overruled(copter: Copter, mode: str):
     """But by an emergency."""
     copter.fly(ARM, lambda state: state.armed)
     copter.fly(TAKE_OFF, lambda state: state.airborne)
     copter.fly_for(EAST, 1.0)
-    copter.mode = "LOITER"
-    assert "LOITER" in copter.fly(EAST, lambda state: bool(state.failsafe)).failsafe
+    copter.mode = mode
+    assert mode in copter.fly(EAST, lambda state: bool(state.failsafe)).failsafe
     for setpoint in (EAST, TAKE_OFF, LAND):
         state = copter.fly_for(setpoint, 1.5)
-        assert state.mode == "LOITER" and state.armed and state.failsafe
+        assert state.mode == mode and state.armed and state.failsafe
     copter.fly(EMERGENCY, lambda state: not state.armed)
+
+
+def test_a_pilot_who_stops_the_take_off_is_not_overruled(copter: Copter):
+    copter.fly(ARM, lambda state: state.armed)
+    copter.mode = "STABILIZE"
+    state = copter.fly_for(TAKE_OFF, 2.0)
+    assert state.mode == "STABILIZE" and "STABILIZE" in state.failsafe
+    assert copter.height_m == 0
+
+
+def test_a_pilot_who_takes_over_just_before_it_is_told_to_land_is_not_overruled(copter: Copter):
+    copter.fly(ARM, lambda state: state.armed)
+    copter.fly(TAKE_OFF, lambda state: state.airborne)
+    copter.mode = "RTL"
+    copter.step()
+    assert copter.vehicle.state().mode == "RTL"
+    assert copter.fly_for(LAND, 1.5).mode == "RTL"
+
+
+def test_who_has_armed_it_by_hand_has_it_armed(copter: Copter):
+    copter.fly_for(GROUND, 0.5)
+    copter.armed = True
+    assert copter.fly_for(GROUND, 1.5).armed
+
+
+def test_one_whose_failsafe_acts_is_told_to_land(copter: Copter):
+    copter.fly(ARM, lambda state: state.armed)
+    copter.fly(TAKE_OFF, lambda state: state.airborne)
+    copter.fly_for(EAST, 1.0)
+    copter.mode, copter.critical = "BRAKE", True
+    copter.fly(EAST, lambda state: bool(state.failsafe))
+    copter.fly(LAND, lambda state: state.mode == "LAND")

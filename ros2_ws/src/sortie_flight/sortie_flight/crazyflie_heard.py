@@ -24,6 +24,8 @@ AIRBORNE_M = 0.1
 _TURN_MS = 1 << 24
 _REBOOT_S = 1.0
 """A clock that has lost more than this has started anew, s."""
+_LATE_S = 60.0
+"""No packet is so late: a clock that has gained more than this against ours has started anew, and been around, s."""
 _DRIFT = 1e-4
 """How much faster one clock may be than the other."""
 _MODES = {
@@ -78,9 +80,10 @@ class OnBoardClock:
         else:
             step_s = _signed(ticks_ms - self._ticks_ms)
             passed_s = now_s - self._now_s
-            # between two connections a clock that goes on gains as much as ours; within one it only ever gains
-            slip_s = _signed(ticks_ms - self._ticks_ms - round(1e3 * passed_s)) if self._fresh else step_s
-            if slip_s < -_REBOOT_S:
+            # a clock that goes on gains as much as ours, but for what packets are late; within a connection it gains
+            ahead_s = _signed(ticks_ms - self._ticks_ms - round(1e3 * passed_s))
+            slip_s = ahead_s if self._fresh else step_s
+            if slip_s < -_REBOOT_S or ahead_s > _LATE_S:
                 self.boots += 1
                 step_s = self._start(ticks_ms)
             elif self._fresh:
@@ -134,7 +137,6 @@ class Heard:
         heard_s: when anything was heard, monotonic clock, s.
         share: of packets that come through, 0 to 1.
         round_trip_s: shortest time to the drone and back, s; nan before the first.
-        remarks: see `Capabilities`.
     """
 
     clock: OnBoardClock = field(default_factory=OnBoardClock)
@@ -144,7 +146,6 @@ class Heard:
     heard_s: float = -math.inf
     share: float = math.nan
     round_trip_s: float = math.nan
-    remarks: tuple[str, ...] = ()
 
     def airborne(self, ground_m: float) -> bool:
         """Whether it is off the ground, which lies at `ground_m`, m, in its local frame."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import socket
 import struct
 import time
 from pathlib import Path
@@ -41,10 +42,9 @@ _STATUS = {"pm.vbat": "float", "supervisor.info": "uint16_t"}
 _SHARE_GAIN = 0.02
 _ECHO = 1
 """First byte of echoes that are not cflib's."""
-_COLLISION = (
-    "stabilizer.controller = 2 (Mellinger) and colAv.enable = 1: the firmware's own collision avoidance does not work "
-    "with this controller (bitcraze/crazyflie-firmware#628); set stabilizer.controller to 1 (PID)"
-)
+_CONTROLLER = ("stabilizer", "controller")
+PID = 1
+"""The value of this parameter at which it follows velocities; to others a velocity is a place at the height 0."""
 _USB_RIGHTS = (
     "https://www.bitcraze.io/documentation/repository/crazyflie-lib-python/master/installation/usb_permissions/"
 )
@@ -60,8 +60,9 @@ def check_address(address: str) -> None:
         cflib.crtp.init_drivers()
     if re.fullmatch(r"usb://\d+", address):
         return
-    if found := re.fullmatch(r"udp://[^:/?#]+:(\d+)", address):
-        if 0 < int(found[1]) < 65536:
+    if found := re.fullmatch(r"udp://([^:/?#]+):(\d+)", address):
+        if 0 < int(found[2]) < 65536:
+            _check_host(found[1], address)
             return
     elif address.startswith("radio://"):
         _check_radio(address)
@@ -69,6 +70,13 @@ def check_address(address: str) -> None:
     raise VehicleError(
         f"flight.address: {address} is no Crazyflie's; it is like radio://0/80/2M/E7E7E7E701, usb://0 or udp://host:port"
     )
+
+
+def _check_host(name: str, address: str) -> None:
+    try:
+        socket.getaddrinfo(name, None, socket.AF_INET)
+    except OSError as error:
+        raise VehicleError(f"flight.address: {address}: {error.strerror}; correct the host's name") from None
 
 
 def _check_radio(address: str) -> None:
@@ -103,6 +111,7 @@ class CrazyflieLink:
         pose_s: when a pose came over this connection; -inf before.
         status_s: the same of the status.
         tells_status: the firmware has supervisor.info.
+        controller: the firmware's, by number; None before it is known.
     """
 
     def __init__(self, address: str, heard: Heard, ground_m: float) -> None:
@@ -114,6 +123,7 @@ class CrazyflieLink:
         self.opened_s = time.monotonic()
         self.connected_s = self.pose_s = self.status_s = -math.inf
         self.tells_status = False
+        self.controller: int | None = None
         self._counted_s, self._told_quality = math.nan, False
         heard.clock.reconnect()
         self.cf: Any = Crazyflie(rw_cache=str(CACHE))
@@ -123,7 +133,7 @@ class CrazyflieLink:
         self.cf.packet_received.add_callback(self._on_packet)
         self.cf.add_header_callback(self._on_echo, CRTPPort.LINKCTRL, 0)
         self.cf.connected.add_callback(self._on_connected)
-        self.cf.fully_connected.add_callback(self._on_parameters)
+        self.cf.param.add_update_callback(*_CONTROLLER, self._on_controller)
         self.cf.link_statistics.link_quality_updated.add_callback(self._on_quality)
         for event in (self.cf.connection_failed, self.cf.connection_lost, self.cf.disconnected_link_error):
             event.add_callback(self._on_lost)
@@ -143,6 +153,10 @@ class CrazyflieLink:
         packet.set_header(CRTPPort.LINKCTRL, 0)
         packet.data = struct.pack("<Bd", _ECHO, time.monotonic())
         self.cf.send_packet(packet)
+
+    def choose_pid(self) -> None:
+        """Have it fly by the controller that follows velocities, until it is switched off."""
+        self.cf.param.set_value(".".join(_CONTROLLER), PID)
 
     def close(self) -> None:
         """Close it; takes up to 2 s.
@@ -189,10 +203,8 @@ class CrazyflieLink:
         block.data_received_cb.add_callback(listener)
         block.start()
 
-    def _on_parameters(self, _: str) -> None:
-        values = self.cf.param.values
-        controller, avoidance = values.get("stabilizer", {}).get("controller"), values.get("colAv", {}).get("enable")
-        self._heard.remarks = (_COLLISION,) if (controller, avoidance) == ("2", "1") else ()
+    def _on_controller(self, _: str, value: str) -> None:
+        self.controller = int(value)
 
     def _on_small(self, ticks_ms: int, data: Mapping[str, float], _: Any) -> None:
         *state, quaternion = data.values()

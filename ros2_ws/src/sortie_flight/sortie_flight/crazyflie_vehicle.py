@@ -19,7 +19,7 @@ from sortie_flight.crazyflie_heard import (
     PLANNED,
     Heard,
 )
-from sortie_flight.crazyflie_link import CrazyflieLink, check_address
+from sortie_flight.crazyflie_link import PID, CrazyflieLink, check_address
 from sortie_flight.vehicle import Capabilities, Mode, Repeat, Setpoint, Vehicle, VehicleState
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ _HANDOVER_S = 0.5
 _STATUS_AGE_S = 0.15
 _CLIMB_MPS, _DESCENT_MPS = 0.6, 0.4
 _NEAR_M, _LOW_M = 0.2, 0.15
+_RESTING_M = 0.3
+"""Who should have landed and is no higher than that stands on something."""
 
 
 class CrazyflieVehicle(Vehicle):
@@ -85,7 +87,10 @@ class CrazyflieVehicle(Vehicle):
     def capabilities(self) -> Capabilities:  # type: ignore[override]
         """See `Vehicle`."""
         info, link = self._heard.info, self._link
-        remarks = self._heard.remarks
+        remarks: tuple[str, ...] = ()
+        if link is not None and link.connected_s > -math.inf and link.controller != PID:
+            found = "is not known yet" if link.controller is None else f"is {link.controller}"
+            remarks = (f"stabilizer.controller {found}; it is set to {PID} (PID) before it is armed",)
         if info is not None and info & AUTO_ARM:
             remarks += ("it arms itself when it is switched on: keep away from its rotors",)
         return Capabilities(
@@ -237,6 +242,10 @@ class CrazyflieVehicle(Vehicle):
             link.cf.commander.send_stop_setpoint()
 
     def _arm(self, link: CrazyflieLink) -> None:
+        if link.controller != PID:
+            if not self._airborne and self._repeat.due("controller"):
+                link.choose_pid()
+            return
         self._cleared_boot = self._heard.clock.boots
         info = self._heard.info or 0
         if not info & (ARMED | AUTO_ARM | LOCKED) and self._repeat.due("arm"):
@@ -272,10 +281,11 @@ class CrazyflieVehicle(Vehicle):
         falling = self._heard.pose is not None and self._heard.pose.velocity[2] < -0.05
         # a plan that is made anew close to the ground would keep the motors turning
         late = time.monotonic() - self._mode_s > max(1.5, (self._start[2] - self._ground_m) / _DESCENT_MPS) + 1.0
+        resting = late and self._height_m < _RESTING_M
         self._plan(
             link,
             lambda: link.cf.high_level_commander.land(self._ground_m, duration_s, yaw=None),
-            needed=not falling and not late and self._height_m > _LOW_M,
+            needed=not falling and not resting and self._height_m > _LOW_M,
         )
 
     def _plan(self, link: CrazyflieLink, send: Callable[[], None], needed: bool) -> None:

@@ -23,7 +23,7 @@ STREAMS_HZ = {
     mavlink.MAVLINK_MSG_ID_HEARTBEAT: 5.0,
     mavlink.MAVLINK_MSG_ID_LOCAL_POSITION_NED: 50.0,
     mavlink.MAVLINK_MSG_ID_ATTITUDE_QUATERNION: 50.0,
-    mavlink.MAVLINK_MSG_ID_SYS_STATUS: 2.0,
+    mavlink.MAVLINK_MSG_ID_SYS_STATUS: 5.0,
     mavlink.MAVLINK_MSG_ID_EXTENDED_SYS_STATE: 5.0,
 }
 """What an autopilot is asked to send, 1/s."""
@@ -39,26 +39,22 @@ class Kind:
     """What differs between autopilots.
 
     Attributes:
-        ready: the mode in which it is armed.
         flying: the mode in which it takes setpoints.
         piloted: the modes in which a person flies it.
         remarks: see `Capabilities`.
     """
 
-    ready: str
     flying: str
     piloted: frozenset[str]
     remarks: tuple[str, ...]
 
 
 PX4 = Kind(
-    ready="LOITER",  # it will not arm in LAND, in which the flight before has left it
     flying="OFFBOARD",
     piloted=frozenset({"MANUAL", "ALTCTL", "POSCTL", "ACRO", "STABILIZED", "RATTITUDE"}),
     remarks=("PX4 leaves OFFBOARD COM_OF_LOSS_T after the last setpoint and does COM_OBL_RC_ACT; let that be Land",),
 )
 ARDUPILOT = Kind(
-    ready="GUIDED",
     flying="GUIDED",
     piloted=frozenset(
         {"STABILIZE", "ACRO", "ALT_HOLD", "LOITER", "DRIFT", "SPORT", "POSHOLD", "FLOWHOLD", "AUTOTUNE", "ZIGZAG"}

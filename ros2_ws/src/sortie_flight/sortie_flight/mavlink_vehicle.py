@@ -45,8 +45,9 @@ _ARDUPILOT_MODES = {name: number for number, name in mavutil.mode_mapping_acm.it
 class MavlinkVehicle(Vehicle):
     """A drone whose autopilot has the system id drone + 1.
 
-    A mode that the autopilot or a pilot has left is not asked for again in the same flight, and a drone that a pilot
-    flies is not told to land: nothing but an emergency overrules a failsafe or a person at the sticks.
+    It is armed in the mode in which it takes setpoints, and asked to enter that only while it is disarmed: whoever
+    changes the mode later is not overruled but by an emergency. A drone that a person has taken over is not told to
+    land either; one that its failsafe has is.
 
     Its estimate of where it is has come to a stop where positions agree to the last bit while it flies (see
     `PoseFilter`): `measured_s` and the pose then stand still, while `heard_s` goes on.
@@ -68,11 +69,12 @@ class MavlinkVehicle(Vehicle):
         self._regularly, self._repeat, self._cut = Repeat(1.0), Repeat(_COMMAND_S), Repeat(_EMERGENCY_S)
         self._asked, self._asked_s = Mode.GROUND, -math.inf
         self._emergency_s = math.inf
+        self._armed = False  # it was armed by order
         self._rest()
 
     def _rest(self) -> None:
         """Forget how the last flight went."""
-        self._engaged, self._left = False, ""
+        self._left = ""
         self._told.text, self._told.refused = "", False
         self._reference: Vector | None = None
         self._heading_rad, self._goal_m = math.nan, math.nan
@@ -160,12 +162,13 @@ class MavlinkVehicle(Vehicle):
         if told.kind is None:
             return
         self._begin(setpoint.mode, now_s)
+        self._armed &= told.armed or setpoint.mode is Mode.ARM
         match setpoint.mode:
             case Mode.ARM:
-                self._arm(told.kind)
+                self._arm(told.kind, now_s)
             case Mode.LAND:
                 self._land(told.kind, now_s)
-            case Mode.GROUND if told.armed and not told.airborne:
+            case Mode.GROUND if not told.airborne:
                 self._disarm()
             case Mode.TAKE_OFF | Mode.FOLLOW if told.armed and not self._left:
                 self._fly(told.kind, setpoint, now_s)
@@ -177,28 +180,35 @@ class MavlinkVehicle(Vehicle):
         if mode in (Mode.GROUND, Mode.ARM):
             self._rest()
         if not {mode, self._asked} <= _FLYING:
-            self._engaged, self._asked_s = False, now_s
+            self._asked_s = now_s
         self._asked, self._reference = mode, None
 
-    def _arm(self, kind: Kind) -> None:
-        if self._told.armed:
-            if kind is PX4 and not self._told.airborne:  # it wants to have seen setpoints before it follows them
-                self._send_position(self._told.pose.position)
-        elif not self._told.airborne:
-            if self._told.mode != kind.ready:
-                self._set_mode(kind.ready)
-            elif self._repeat.due("arm"):
+    def _arm(self, kind: Kind, now_s: float) -> None:
+        told = self._told
+        if told.airborne or self._left:
+            return
+        if kind is PX4:  # it enters OFFBOARD only while it is streamed setpoints
+            self._send_position(told.pose.position)
+        if told.armed:
+            self._in_control(kind)
+        elif told.mode == kind.flying:
+            if self._repeat.due("arm"):
+                self._armed = True
                 self._do(mavlink.MAV_CMD_COMPONENT_ARM_DISARM, 1)
+        elif kind is not PX4 or self._streamed_s > self._streaming_s + _STREAM_FIRST_S:
+            self._set_mode(kind.flying)
 
     def _disarm(self) -> None:
-        if self._repeat.due("disarm"):
+        """What somebody else has armed stays so."""
+        if self._armed and self._repeat.due("disarm"):
             self._do(mavlink.MAV_CMD_COMPONENT_ARM_DISARM, 0)
 
     def _land(self, kind: Kind, now_s: float) -> None:
         told = self._told
-        if not told.armed or (told.airborne and told.mode in kind.piloted):
+        if not told.armed:
             return
-        if told.mode != "LAND":
+        failed = told.status == mavlink.MAV_STATE_CRITICAL and told.mode not in kind.piloted
+        if told.mode == kind.flying or (failed and told.mode != "LAND"):
             self._set_mode("LAND")
         if told.airborne:
             self._asked_s = now_s
@@ -208,10 +218,10 @@ class MavlinkVehicle(Vehicle):
     def _fly(self, kind: Kind, setpoint: Setpoint, now_s: float) -> None:
         if setpoint.mode is Mode.FOLLOW:
             self._send_target(_NO_POSITION, np.zeros(3), ned_of(setpoint.velocity))
-            self._take_control(kind, now_s)
+            self._in_control(kind)
         elif kind is PX4:
             self._climb(kind, setpoint.height_m, now_s)
-        elif self._take_control(kind, now_s) and not self._told.airborne and self._repeat.due("take off"):
+        elif self._in_control(kind) and not self._told.airborne and self._repeat.due("take off"):
             self._do(mavlink.MAV_CMD_NAV_TAKEOFF, 0, 0, 0, 0, 0, 0, setpoint.height_m)
 
     def _climb(self, kind: Kind, height_m: float, now_s: float) -> None:
@@ -224,21 +234,16 @@ class MavlinkVehicle(Vehicle):
             ground_m = self._origin[2] if self._told.airborne else position[2]
             self._goal_m = ground_m + height_m
         step = _CLIMB_MPS * min(now_s - self._streamed_s, _STREAM_GAP_S)
-        if self._take_control(kind, now_s):
+        if self._in_control(kind):
             self._reference[2] += np.clip(self._goal_m - self._reference[2], -step, step)
         self._send_position(self._reference)
 
-    def _take_control(self, kind: Kind, now_s: float) -> bool:
-        """Whether setpoints are obeyed; asks for it until they are, and never again once others have ended that."""
+    def _in_control(self, kind: Kind) -> bool:
+        """Whether an armed drone obeys setpoints; never again once others have ended that."""
         told = self._told
-        current = told.beat_s > self._asked_s + _COMMAND_S  # else it may be older than what is asked
-        if current and told.mode == kind.flying:
-            self._engaged = True
-        elif current and (self._engaged or (told.airborne and told.mode in kind.piloted)):
+        if told.mode != kind.flying and told.beat_s > self._asked_s + _COMMAND_S:  # else it may be older than the order
             self._left = f"it went from {kind.flying} to {told.mode}"
-        elif told.mode != kind.flying and (kind is not PX4 or self._streamed_s > self._streaming_s + _STREAM_FIRST_S):
-            self._set_mode(kind.flying)
-        return self._engaged and told.mode == kind.flying
+        return told.mode == kind.flying
 
     def _send_position(self, place: Vector) -> None:
         """Stream a place [3] m of the world."""
