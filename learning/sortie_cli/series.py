@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 import statistics
 import subprocess
 import sys
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from sortie_cli.run_folder import create_run_folder
@@ -29,6 +31,7 @@ _COLUMNS = {
     "poses p99, ms": ("pose_latency_ms_p99", "{:.1f}"),
     "faults": ("n_faults", "{:.3g}"),
 }
+_BAD_INPUT = 2
 _LEAST = {"min_separation_m"}
 _SUM = {"collisions", "n_faults", "late_ticks"}
 
@@ -36,7 +39,7 @@ _SUM = {"collisions", "n_faults", "late_ticks"}
 def fly_series(
     command: str, arguments: list[str], first_seed: int, n_seeds: int, out: Path | None, as_json: bool
 ) -> int:
-    """Fly missions by `sortie COMMAND`, each in a folder of its own; one that is there already is not flown again.
+    """Fly missions by `sortie COMMAND`, each in a folder of its own; what its table already holds is not flown again.
 
     Args:
         command: sim or fly.
@@ -44,52 +47,89 @@ def fly_series(
         first_seed: of the first mission.
         n_seeds: how many.
         out: new folder for all of them, or one of this series; None for one named by the time. It gets series.json
-            and series.csv.
+            and series.csv, after each mission anew.
         as_json: print JSON instead of a table.
 
     Returns:
         0 if every mission succeeded, else 1.
 
     Raises:
-        UserError: the folder is taken, or a mission could not be flown because of its input.
+        UserError: the folder is taken, or holds another series, or the input is wrong.
     """
     from rich.console import Console
     from rich.progress import track
 
-    folder = out if out is not None and (out / f"seed-{first_seed}").is_dir() else create_run_folder(out)
+    flown = _flown(out, [command, *arguments])
+    folder = out if out is not None and flown is not None else create_run_folder(out)
     console = Console(stderr=True)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    table = _write(folder, [command, *arguments], rows)
     seeds = range(first_seed, first_seed + n_seeds)
     for seed in track(seeds, description="flying", console=console, transient=True, disable=not console.is_terminal):
-        rows.append(_row(_fly(command, [*arguments, f"seed={seed}"], folder / f"seed-{seed}")))
-    mean = _mean(rows)
-    write_atomically(folder / "series.json", json.dumps({"missions": rows, "mean": mean}, indent=2) + "\n")
-    write_atomically(folder / "series.csv", as_csv(rows))
+        row = (flown or {}).get(seed) or _fly(command, [*arguments, f"seed={seed}"], seed, folder / f"seed-{seed}")
+        rows.append(row)
+        table = _write(folder, [command, *arguments], rows)
     if as_json:
-        print(json.dumps({"missions": rows, "mean": mean}, indent=2))
+        print(json.dumps(table, indent=2))
     else:
-        Console().print(_table(rows, mean))
+        Console().print(_table(rows, _mean(rows)))
+        for row in rows:
+            if row["reason"]:
+                Console(soft_wrap=True, highlight=False).print(f"seed {row['seed']}: {row['reason']}", markup=False)
         Console(soft_wrap=True).print(f"{folder}: series.json, series.csv, and a folder for each mission")
     return 0 if all(row["success"] for row in rows) else 1
 
 
-def _fly(command: str, arguments: list[str], folder: Path) -> dict[str, Any]:
+def _write(folder: Path, command: list[str], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    table = {"command": command, "missions": rows, "mean": _mean(rows)}
+    write_atomically(folder / "series.json", json.dumps(table, indent=2) + "\n")
+    write_atomically(folder / "series.csv", as_csv(rows))
+    return table
+
+
+def _flown(out: Path | None, command: list[str]) -> dict[int, dict[str, Any]] | None:
+    """Rows of the missions that have been flown already, by seed; None where there is no series.
+
+    Raises:
+        UserError: it is another one.
+    """
+    if out is None or not (out / "series.json").exists():
+        return None
+    before = json.loads((out / "series.json").read_text(encoding="utf-8"))
+    if before["command"] != command:
+        asked = shlex.join(["sortie", *before["command"]])
+        raise UserError(f"--out {out} holds the series of `{asked}`; name a new folder, or ask for the same")
+    return {row["seed"]: row for row in before["missions"] if not row["reason"]}
+
+
+def _fly(command: str, arguments: list[str], seed: int, folder: Path) -> dict[str, Any]:
+    """The row of one mission; what there is of an earlier try, which was broken off or failed, is kept beside it.
+
+    Raises:
+        UserError: the input is wrong.
+    """
+    if folder.exists():
+        tries = (folder.with_name(f"{folder.name}.try-{number}") for number in count(1))
+        folder.rename(next(path for path in tries if not path.exists()))
+    order = [sys.executable, "-m", "sortie_cli.main", command, *arguments, "--json", "--out", str(folder)]
+    with subprocess.Popen(
+        order, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            _, said = process.communicate()
+        except KeyboardInterrupt:
+            process.communicate()  # it is interrupted as well, and lands its drones first
+            raise
+    lines = said.strip().splitlines() or ["without a word"]
+    if process.returncode == _BAD_INPUT:
+        raise UserError(lines[-1].removeprefix("sortie: "))
+    write_atomically(folder / "messages.txt", said)
     summary = folder / "summary.json"
-    if not summary.exists():
-        order = [sys.executable, "-m", "sortie_cli.main", command, *arguments, "--json", "--out", str(folder)]
-        with subprocess.Popen(
-            order, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as process:
-            try:
-                _, said = process.communicate()
-            except KeyboardInterrupt:
-                process.communicate()  # it is interrupted as well, and lands its drones first
-                raise
-        if not summary.exists():
-            lines = said.strip().splitlines() or ["without a word"]
-            raise UserError(f"{folder} could not be flown (exit code {process.returncode}): {lines[-1]}")
-    found: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
-    return found
+    if summary.exists():
+        return _row(json.loads(summary.read_text(encoding="utf-8"))) | {"reason": ""}
+    blank = {key: None for key, _ in _COLUMNS.values()} | {"seed": seed, "success": False}
+    why = next((line for line in reversed(lines) if "reason is above" not in line), lines[-1])
+    return blank | {"reason": why}
 
 
 def _row(summary: dict[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,29 @@ def test_seeds_count_up_and_what_was_flown_is_not_flown_again(tmp_path: Path) ->
     assert "2 missions" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in flown} == flown
 
+    other = sortie(*command, "team.n_agents=3")
+    assert other.returncode == 2
+    assert "holds the series of `sortie sim" in other.stderr
+
+    # Broken off in the second mission, and gone on with.
+    table = told | {"missions": told["missions"][:1]}
+    (out / "series.json").write_text(json.dumps(table))
+    (out / "seed-8" / "summary.json").unlink()
+    assert json.loads(sortie(*command, "--json").stdout)["missions"] == told["missions"]
+    assert (out / "seed-8.try-1" / "config.yaml").exists()
+    assert (out / "seed-7" / "summary.json").stat().st_mtime_ns == flown[out / "seed-7" / "summary.json"]
+
+
+def test_a_mission_that_could_not_be_flown_is_a_row_with_its_reason(tmp_path: Path) -> None:
+    out = tmp_path / "series"
+    silent = ("flight.first_port=19990", "team.n_agents=1", "ros.ready_timeout_s=8", "flight.record=false", "--yes")
+    done = sortie("fly", str(YAML.parent / "flight" / "cflib.yaml"), *silent, "--seeds", "2", "--out", str(out))
+    assert done.returncode == 1, done.stderr
+    missions = json.loads((out / "series.json").read_text())["missions"]
+    assert [mission["success"] for mission in missions] == [False, False]
+    assert all("checklist is red" in mission["reason"] for mission in missions)
+    assert "checklist is red" in done.stdout
+
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -46,8 +69,8 @@ def test_seeds_count_up_and_what_was_flown_is_not_flown_again(tmp_path: Path) ->
         (("fly", str(YAML.parent / "flight" / "cflib.yaml"), "--seeds", "2"), "add --yes, or flight.peers=true"),
         (("fly", str(YAML.parent / "flight" / "cflib.yaml"), "flight.adress=x"), "did you mean flight.address?"),
         (
-            ("fly", str(YAML.parent / "flight" / "cflib.yaml"), "flight.address=udp://here:1"),
-            "drones 0 and 1 are both at udp://here:1",
+            ("fly", str(YAML.parent / "flight" / "cflib.yaml"), "flight.address=udp://localhost:1"),
+            "drones 0 and 1 are both at udp://localhost:1",
         ),
         (
             ("fly", str(YAML.parent / "flight" / "mavlink.yaml"), "flight.address=foo:{port}"),

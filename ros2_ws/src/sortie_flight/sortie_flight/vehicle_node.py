@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from sortie_core.flight_config import FlightConfig
 
-_POLL_S = 0.02
 _STATUS_S = 0.1
 _INTERVALS = 500
 _DOWN_S = 8.0
@@ -103,7 +102,7 @@ class VehicleNode(ManagedNode):
             self.hear(SetpointMsg, f"drone_{k}/setpoint", partial(self._on_setpoint, k), qos.COMMAND, drone=k)
             self._odometry[k] = self.speak(Odometry, f"drone_{k}/vehicle/odom", qos.TICK_STATE, 2, drone=k)
             self._status[k] = self.speak(VehicleStatus, f"drone_{k}/vehicle/status", qos.COMMAND, drone=k)
-        self.wall_timer(_POLL_S, self._poll)
+        self.wall_timer(1.0 / self._flight_config.flight.setpoint_hz, self._poll)
         self.wall_timer(_STATUS_S, self._report)
 
     # Lifecycle.
