@@ -27,7 +27,7 @@ Not SIGINT first: a Python process that is still starting answers that with a tr
 """
 _MORTAL = ("setpriv", "--pdeathsig", "TERM")
 """What makes a process end when its parent does, however that ends."""
-_POLITE = ("nice", "-n", "10")
+_POLITE = ("nice", "-n", "5")
 """Policies think only while those who keep time leave them a core: the gate, the radio, the vehicles."""
 _POLL_S = 0.05
 
