@@ -27,13 +27,14 @@ _COLUMNS = {
     "least separation, m": ("min_separation_m", "{:.2f}"),
     "changed by the shield": ("shielded_share", "{:.1%}"),
     "late ticks": ("late_ticks", "{:.3g}"),
+    "agents' ticks cut short": ("agent_ticks_abandoned", "{:,}"),
     "setpoints p99, ms": ("setpoint_interval_ms_p99", "{:.1f}"),
     "poses p99, ms": ("pose_latency_ms_p99", "{:.1f}"),
     "faults": ("n_faults", "{:.3g}"),
 }
 _BAD_INPUT = 2
 _LEAST = {"min_separation_m"}
-_SUM = {"collisions", "n_faults", "late_ticks"}
+_SUM = {"collisions", "n_faults", "late_ticks", "agent_ticks_abandoned"}
 
 
 def fly_series(

@@ -24,6 +24,7 @@ _ROWS = (
     ("mission time", "mission_time_s", "{:.1f} s"),
     ("real-time factor", "real_time_factor", "{:.2f}"),
     ("late ticks", "late_ticks", "{:.0f}"),
+    ("agents' ticks cut short by the next", "agent_ticks_abandoned", "{:,}"),
     ("collisions", "collisions", "{:.0f}"),
     ("least separation", "min_separation_m", "{:.2f} m"),
     ("setpoints that the shield changed", "shielded_share", "{:.1%}"),

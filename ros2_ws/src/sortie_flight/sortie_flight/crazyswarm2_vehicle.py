@@ -157,7 +157,7 @@ class Crazyswarm2Vehicle(Vehicle):
         self._lifted |= airborne
         if setpoint.mode in (Mode.GROUND, Mode.ARM) and not airborne:
             self._lifted, self._boots, self._reference = False, self._heard.boots, None
-        if setpoint.mode is not Mode.LAND:
+        if setpoint.mode is not Mode.LAND or not self._down_by_s:
             self._down_by_s = time.monotonic() + self._descent_s + _LATE_S
         self._heard.kept_up = self._lifted and setpoint.mode in (Mode.TAKE_OFF, Mode.FOLLOW)
         match setpoint.mode:
