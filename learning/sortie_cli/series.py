@@ -129,7 +129,7 @@ def _fly(command: str, arguments: list[str], seed: int, folder: Path) -> dict[st
     if summary.exists():
         return _row(json.loads(summary.read_text(encoding="utf-8"))) | {"reason": ""}
     blank = {key: None for key, _ in _COLUMNS.values()} | {"seed": seed, "success": False}
-    why = next((line for line in reversed(lines) if "reason is above" not in line), lines[-1])
+    why = next((line for line in reversed(lines) if "ERROR" in line), lines[-1])
     return blank | {"reason": why}
 
 

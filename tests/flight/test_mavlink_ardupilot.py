@@ -132,8 +132,7 @@ def test_a_pilot_who_takes_over_just_before_it_is_told_to_land_is_not_overruled(
     copter.fly(ARM, lambda state: state.armed)
     copter.fly(TAKE_OFF, lambda state: state.airborne)
     copter.mode = "RTL"
-    copter.step()
-    assert copter.vehicle.state().mode == "RTL"
+    fly(copter.vehicle, None, lambda state: state.mode == "RTL", meanwhile=copter.step)
     assert copter.fly_for(LAND, 1.5).mode == "RTL"
 
 

@@ -124,14 +124,16 @@ class ManagedProcess:
         self.process = subprocess.Popen(command_line(description))
 
     def step(self, transition: int, state: int) -> None:
-        """Put the node through a transition; an answer that is lost on the way is asked for again."""
+        """Put the node through a transition; as a manager does, one that fails for want of links is asked for again."""
         self._graph.until(self._change.service_is_ready, 15, "the node's services")
         request = ChangeState.Request()
         request.transition.id = transition
-        self._change.call_async(request)
+        asked = [self._change.call_async(request)]
         reached: list[int] = []
 
         def arrived() -> bool:
+            if asked[-1].done() and not asked[-1].result().success:
+                asked.append(self._change.call_async(request))
             answer = self._look.call_async(GetState.Request())
             answer.add_done_callback(lambda future: reached.append(future.result().current_state.id))
             self._graph.spin(0.1)

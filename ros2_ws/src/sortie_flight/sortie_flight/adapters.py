@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,8 @@ def vehicle_kind(adapter: str) -> type[Vehicle]:
     """
     module, name = _KINDS[adapter]
     try:
-        kind: type[Vehicle] = getattr(import_module(module), name)
+        with warnings.catch_warnings():  # cflib switches on deprecation warnings, for all that is imported after it
+            kind: type[Vehicle] = getattr(import_module(module), name)
     except ImportError as error:
         raise UserError(f"flight.adapter: {adapter} cannot be used ({error}); run `make setup`") from None
     return kind

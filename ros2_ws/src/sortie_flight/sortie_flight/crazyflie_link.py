@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import socket
@@ -39,6 +40,7 @@ _SMALL = {f"stateEstimateZ.{axis}": "int16_t" for axis in _AXES} | {"stateEstima
 _LARGE = {f"stateEstimate.{axis}": "float" if len(axis) == 1 else "FP16" for axis in (*_AXES, "qx", "qy", "qz", "qw")}
 """26 bytes, the most that a packet holds."""
 _STATUS = {"pm.vbat": "float", "supervisor.info": "uint16_t"}
+logging.getLogger("cflib").setLevel(logging.CRITICAL)  # it logs tracebacks of what `CrazyflieLink.lost` tells in a line
 _SHARE_GAIN = 0.02
 _ECHO = 1
 """First byte of echoes that are not cflib's."""
