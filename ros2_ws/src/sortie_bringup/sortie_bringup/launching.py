@@ -87,6 +87,7 @@ def _actions(node: NodeDescription) -> list[LaunchDescriptionEntity]:
         arguments=list(node.arguments),
         output="screen",
         prefix=shlex.join(prefix(node)),
+        exec_name=node.label,
     )
     if not node.needed:
         return [process]  # the team goes on without an agent, and reports it, or without a recording
