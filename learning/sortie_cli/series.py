@@ -63,13 +63,15 @@ def fly_series(
     flown = _flown(out, [command, *arguments])
     folder = out if out is not None and flown is not None else create_run_folder(out)
     console = Console(stderr=True)
-    rows: list[dict[str, Any]] = []
-    table = _write(folder, [command, *arguments], rows)
+    known = dict(flown or {})
+    _write(folder, [command, *arguments], known)
     seeds = range(first_seed, first_seed + n_seeds)
     for seed in track(seeds, description="flying", console=console, transient=True, disable=not console.is_terminal):
-        row = (flown or {}).get(seed) or _fly(command, [*arguments, f"seed={seed}"], seed, folder / f"seed-{seed}")
-        rows.append(row)
-        table = _write(folder, [command, *arguments], rows)
+        if seed not in known:
+            known[seed] = _fly(command, [*arguments, f"seed={seed}"], seed, folder / f"seed-{seed}")
+            _write(folder, [command, *arguments], known)
+    rows = [known[seed] for seed in seeds]
+    table = _table_of([command, *arguments], rows)
     if as_json:
         print(json.dumps(table, indent=2))
     else:
@@ -81,11 +83,14 @@ def fly_series(
     return 0 if all(row["success"] for row in rows) else 1
 
 
-def _write(folder: Path, command: list[str], rows: list[dict[str, Any]]) -> dict[str, Any]:
-    table = {"command": command, "missions": rows, "mean": _mean(rows)}
-    write_atomically(folder / "series.json", json.dumps(table, indent=2) + "\n")
+def _table_of(command: list[str], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"command": command, "missions": rows, "mean": _mean(rows)}
+
+
+def _write(folder: Path, command: list[str], known: dict[int, dict[str, Any]]) -> None:
+    rows = [known[seed] for seed in sorted(known)]
+    write_atomically(folder / "series.json", json.dumps(_table_of(command, rows), indent=2) + "\n")
     write_atomically(folder / "series.csv", as_csv(rows))
-    return table
 
 
 def _flown(out: Path | None, command: list[str]) -> dict[int, dict[str, Any]] | None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from sortie_cli import series
+
 pytestmark = pytest.mark.ros
 
 YAML = Path(__file__).parents[2] / "configs" / "delivery.yaml"
@@ -48,6 +50,23 @@ def test_seeds_count_up_and_what_was_flown_is_not_flown_again(tmp_path: Path) ->
     assert json.loads(sortie(*command, "--json").stdout)["missions"] == told["missions"]
     assert (out / "seed-8.try-1" / "config.yaml").exists()
     assert (out / "seed-7" / "summary.json").stat().st_mtime_ns == flown[out / "seed-7" / "summary.json"]
+
+
+def test_who_breaks_off_a_second_time_loses_nothing_that_was_flown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        {key: 1 for key, _ in series._COLUMNS.values()} | {"seed": k, "success": True, "reason": ""} for k in (7, 9)
+    ]
+    (tmp_path / "series.json").write_text(json.dumps({"command": ["sim", "x.yaml"], "missions": rows, "mean": {}}))
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(series, "_fly", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        series.fly_series("sim", ["x.yaml"], 7, 3, tmp_path, as_json=True)
+    assert json.loads((tmp_path / "series.json").read_text())["missions"] == rows
 
 
 def test_a_mission_that_could_not_be_flown_is_a_row_with_its_reason(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ class FlightMissionNode(MissionNode):
 
     def _check_left(self) -> None:
         if self._none_left:
-            raise MissionError("all drones were told to stay on the ground")
+            raise MissionError("no drone is left to fly; see the faults above")
 
     def _under_way(self) -> bool:
         return any(phase in _IN_THE_AIR for phase in self._phases.values())

@@ -165,7 +165,7 @@ class MavlinkVehicle(Vehicle):
         self._armed &= told.armed or setpoint.mode is Mode.ARM
         match setpoint.mode:
             case Mode.ARM:
-                self._arm(told.kind, now_s)
+                self._arm(told.kind)
             case Mode.LAND:
                 self._land(told.kind, now_s)
             case Mode.GROUND if not told.airborne:
@@ -183,7 +183,7 @@ class MavlinkVehicle(Vehicle):
             self._asked_s = now_s
         self._asked, self._reference = mode, None
 
-    def _arm(self, kind: Kind, now_s: float) -> None:
+    def _arm(self, kind: Kind) -> None:
         told = self._told
         if told.airborne or self._left:
             return
