@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psutil
 import pytest
+from dask import config as dask_config
 
+from sortie_bridge import dask_backend
 from sortie_bridge.backends import Backend, Event, Finished, Lost, NodeBack, NodeGone, SimulatedBackend
 from sortie_bridge.dask_backend import DaskBackend
 from sortie_bridge.load import run_load
@@ -107,6 +109,18 @@ def test_a_killed_worker_loses_its_tasks_once_and_they_run_elsewhere(dask: DaskB
     assert done[:2] == (7, 1)
     dask.kill(1, 0.0)
     assert [type(each) for each in collect(dask, lambda each: len(each) == 2)] == [NodeGone, NodeBack]
+
+
+def test_workers_that_live_are_never_taken_for_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask_backend, "_WATCH_S", 0.001)
+    with dask_config.set({"distributed.client.scheduler-info-interval": "1ms"}):  # the client's refreshing, else 2 s
+        backend = DaskBackend(four_nodes(), time_scale=0.01)
+    try:
+        backend.begin()
+        backend.submit(0, 0, 400.0, 0.0, 0.1, 0.0)
+        collect(backend, lambda events: [type(each) for each in events] == [Finished])
+    finally:
+        backend.close()
 
 
 def test_workers_of_others_need_nothing_of_this_project(tmp_path: Path) -> None:

@@ -108,11 +108,13 @@ class DaskBackend:
         return sorted(workers, key=lambda name: (isinstance(name, str), name))[:n_nodes]
 
     def _workers(self) -> dict[Any, str]:
-        """The address of each worker, by name."""
-        try:
-            info = self._client.scheduler_info(n_workers=-1)
-        except TypeError:  # an older release tells of all without being asked
-            info = self._client.scheduler_info()
+        """The address of each worker, by name.
+
+        Asked of the scheduler itself: what `Client.scheduler_info` returns, the client's own refreshing, every 2 s,
+        may have replaced by an answer without workers.
+        """
+        scheduler: Any = self._client.scheduler
+        info = self._client.sync(scheduler.identity)
         return {worker["name"]: address for address, worker in info["workers"].items()}
 
     def _look(self) -> list[str]:
