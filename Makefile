@@ -32,12 +32,12 @@ bench: setup
 doctor: setup
 	@.venv/bin/sortie doctor
 
-# every check runs, whatever the one before it found
+# every check runs, whatever the one before it found; a worker that crashes ends the tests, which else wait forever
 test: setup
 	@failed=0; \
 	.venv/bin/ruff check . || failed=1; \
 	.venv/bin/mypy || failed=1; \
-	$(IN_WORKSPACE) .venv/bin/python -m pytest -n 2 --dist loadfile || failed=1; \
+	$(IN_WORKSPACE) .venv/bin/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 || failed=1; \
 	exit $$failed
 
 # the virtual environment goes too: it is what takes the minutes to make again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ except ImportError as error:
     raise pytest.UsageError(f"{error}: run `make test`, which builds and uses the ROS workspace") from error
 
 import rclpy
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.experimental import EventsExecutor
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
     from sortie_bringup.fleet import NodeDescription
 
+_FAREWELL_S = 30.0
 YAML = Path(__file__).parents[2] / "configs" / "delivery.yaml"
 
 
@@ -77,10 +80,16 @@ def domain(monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 class Graph:
-    """Nodes of a test, and a way to wait for what they should hear."""
+    """Nodes of a test, and a way to wait for what they should hear.
 
-    def __init__(self) -> None:
+    Args:
+        stderr: file descriptor that is not captured, for what the middleware's end may leave to be said.
+    """
+
+    def __init__(self, stderr: int) -> None:
+        self._stderr = stderr
         self.executor = EventsExecutor()
+        faulthandler.enable(stderr)  # this executor has turned it to where pytest captures, and a crash loses it
         self._nodes: list[Node] = []
 
     def add(self, node: Node) -> None:
@@ -88,11 +97,18 @@ class Graph:
         self._nodes.append(node)
 
     def close(self) -> None:
+        """Take the nodes down, or end this process and say where it stood.
+
+        Fast DDS 2.14 may wait forever for the end of a participant while others of its domain come and go.
+        """
+        faulthandler.dump_traceback_later(_FAREWELL_S, exit=True, file=self._stderr)
         for node in self._nodes:
             self.executor.remove_node(node)
             node.destroy_node()
         self._nodes.clear()
         self.executor.shutdown()
+        rclpy.try_shutdown()
+        faulthandler.cancel_dump_traceback_later()
 
     def spin(self, seconds: float) -> None:
         deadline_s = time.monotonic() + seconds
@@ -170,12 +186,11 @@ def managed(graph: Graph) -> Iterator[Callable[[NodeDescription], ManagedProcess
 
 
 @pytest.fixture
-def graph(domain: int) -> Iterator[Graph]:
+def graph(domain: int, pytestconfig: pytest.Config) -> Iterator[Graph]:
     rclpy.init(domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
-    graph = Graph()
+    graph = Graph(pytestconfig.stash[fault_handler_stderr_fd_key])
     yield graph
     graph.close()
-    rclpy.try_shutdown()
 
 
 @dataclass(frozen=True)
