@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from sortie_bringup.fleet import NodeDescription
 
 _FAREWELL_S = 30.0
+"""How long the middleware may take to take the nodes of a test down."""
 YAML = Path(__file__).parents[2] / "configs" / "delivery.yaml"
 
 
