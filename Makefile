@@ -35,6 +35,7 @@ doctor: setup
 # every check runs, whatever the one before it found; a worker that crashes ends the tests, which else wait forever
 test: setup
 	@failed=0; \
+	.venv/bin/python tests/browser.py || failed=1; \
 	.venv/bin/ruff check . || failed=1; \
 	.venv/bin/mypy || failed=1; \
 	$(IN_WORKSPACE) .venv/bin/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 || failed=1; \

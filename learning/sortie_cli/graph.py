@@ -14,23 +14,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def run_graph(config: Path, overrides: list[str] | None, out: Path | None, lockstep: bool, json: bool) -> NoReturn:
+def run_graph(config: Path, overrides: list[str] | None, out: Path | None, **flags: bool) -> NoReturn:
     """Let the runner of a graph of ROS 2 nodes take this process's place.
 
     Args:
         config: YAML file.
         overrides: of it.
         out: --out.
-        lockstep: --lockstep.
-        json: --json.
+        flags: of the runner, such as json=True for --json.
 
     Raises:
         UserError: the folder is taken, or the workspace is not built.
     """
     environment = workspace_environment()
     folder = create_run_folder(out)
-    flags = [flag for flag, given in (("--lockstep", lockstep), ("--json", json)) if given]
-    runner = ["-m", "sortie_bringup.runner", "--config", str(config), "--out", str(folder), *flags]
+    given = [f"--{name}" for name, wanted in flags.items() if wanted]
+    runner = ["-m", "sortie_bringup.runner", "--config", str(config), "--out", str(folder), *given]
     # so that signals and the exit code are its own; it lets them in once it can handle them, since an interrupted
     # import would end with a traceback
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})

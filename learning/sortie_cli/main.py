@@ -32,6 +32,7 @@ Overrides = Annotated[
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="New folder for the run; default runs/<UTC time>.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out DIR.")]
 Seeds = Annotated[int, typer.Option(min=1, help="Fly so many missions one after the other, seeds counting up.")]
+View = Annotated[bool, typer.Option("--view", help="Show the run in the browser, and to Foxglove.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
@@ -43,17 +44,18 @@ def sim(
     lockstep: Annotated[
         bool, typer.Option("--lockstep", help="Each tick waits for every drone: bit-exact replay, any speed.")
     ] = False,
+    view: View = False,
     seeds: Seeds = 1,
     json: Json = False,
 ) -> None:
     """Fly a mission as a graph of ROS 2 nodes, in simulation."""
     loaded = _load(config, overrides)
     if seeds > 1:
-        flags = ["--lockstep"] if lockstep else []
+        flags = [*(["--lockstep"] if lockstep else []), *(["--view"] if view else [])]
         _fly_series("sim", [str(config), *(overrides or []), *flags], loaded.seed, seeds, out, json)
     from sortie_cli.graph import run_graph
 
-    run_graph(config, overrides, out, lockstep, json)
+    run_graph(config, overrides, out, lockstep=lockstep, view=view, json=json)
 
 
 @app.command()
@@ -62,6 +64,7 @@ def fly(
     overrides: Overrides = None,
     out: Out = None,
     yes: Annotated[bool, typer.Option("--yes", help="Arm as soon as the checklist is green, without asking.")] = False,
+    view: View = False,
     seeds: Seeds = 1,
     json: Json = False,
 ) -> None:
@@ -78,10 +81,11 @@ def fly(
     if seeds > 1:
         if loaded.asks:
             raise _user_error("--seeds flies many missions without asking; add --yes, or flight.peers=true")
-        _fly_series("fly", [str(config), *changes], loaded.seed, seeds, out, json)
+        flags = ["--view"] if view else []
+        _fly_series("fly", [str(config), *changes, *flags], loaded.seed, seeds, out, json)
     from sortie_cli.graph import run_graph
 
-    run_graph(config, changes, out, False, json)
+    run_graph(config, changes, out, view=view, json=json)
 
 
 def _fly_series(
@@ -228,6 +232,7 @@ def cluster(
     lockstep: Annotated[
         bool, typer.Option("--lockstep", help="Live, simulated backend: each tick waits for every node; exact replay.")
     ] = False,
+    view: View = False,
     json: Json = False,
 ) -> None:
     """Schedule the tasks of a trace on a cluster of agents: compare policies, or live, as a graph of ROS 2 nodes."""
@@ -239,7 +244,7 @@ def cluster(
     if isinstance(load_any(config, overrides or []), LiveConfig):
         from sortie_cli.graph import run_graph
 
-        run_graph(config, overrides, out, lockstep, json)
+        run_graph(config, overrides, out, lockstep=lockstep, view=view, json=json)
     loaded = load(ClusterConfig, config, overrides or [])
     from sortie_cli.run_folder import resumable_run
     from sortie_cluster.scenario import make_scenario
@@ -271,6 +276,46 @@ def flows(
     policies(loaded)  # refuse what cannot be made, before there is a folder
     with resumable_run("flows", config, overrides, out, resume) as folder:
         run_flows(loaded, folder, jobs, json)
+
+
+@app.command()
+def replay(
+    recording: Annotated[Path, typer.Argument(metavar="FILE", help="MCAP file of a run, or the run's folder.")],
+    port: Annotated[
+        int, typer.Option(min=1, max=65534, help="Of Foxglove's WebSocket; the page has the next one.")
+    ] = 8765,
+) -> None:
+    """Show a recorded run again, in the browser and to Foxglove."""
+    from rich.console import Console
+
+    from sortie_view.replay import replay as show
+
+    show(recording, port, Console(stderr=True, highlight=False))
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, or their MCAP files.")],
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="New folder; default runs/<UTC time>.")] = None,
+) -> None:
+    """Write one page about recorded missions, and its pictures as PNG files."""
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from sortie_cli.run_folder import create_run_folder
+    from sortie_view.report import load_missions, write_report
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        readings: dict[str, TaskID] = {}
+
+        def show(name: str, share: float) -> None:
+            if name not in readings:
+                readings[name] = bar.add_task(f"reading {name}", total=1.0)
+            bar.update(readings[name], completed=share)
+
+        missions = load_missions(runs, show)
+    print(write_report(missions, create_run_folder(out)))
 
 
 @app.command()

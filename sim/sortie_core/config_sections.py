@@ -324,3 +324,6 @@ class Ros(Section):
     command_timeout_s: Positive
     ready_timeout_s: Positive
     success_fraction: Probability
+    record: bool
+    view: bool
+    view_port: Annotated[int, Field(ge=1, le=65534)]

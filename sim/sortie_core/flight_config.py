@@ -72,7 +72,6 @@ class Flight(Section):
     link_timeout_s: Positive
     battery_warn_v: NonNegative
     battery_land_v: NonNegative
-    record: bool
 
 
 class FlightConfig(Config):

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sortie_core.comm_graph import squared_distances
 from sortie_core.delivery import check_conservation, deliver, finished
 from sortie_core.layout import sample_layout
 from sortie_core.metrics import MissionMetrics
+from sortie_core.reward import reward_terms
 from sortie_sim.motion import make_motion
 
 if TYPE_CHECKING:
@@ -41,6 +43,9 @@ class MissionWorld:
         config: a whole configuration.
         motion: what moves the drones; None makes the one that the configuration names.
 
+    Attributes:
+        reward: what the team would have been given for the last step in training, by term, guidance left out.
+
     Raises:
         UserError: the simulator is not available.
     """
@@ -55,6 +60,7 @@ class MissionWorld:
         self._initial: WorldState | None = None
         self._state: WorldState | None = None
         self._metrics: MissionMetrics | None = None
+        self.reward: dict[str, float] = {}
 
     @property
     def state(self) -> WorldState:
@@ -93,6 +99,7 @@ class MissionWorld:
         """Begin a mission from a layout with a batch axis of 1 and team.n_agents drones."""
         self.motion.reset(self._in_space(layout.position[0], self._floor_m))
         self._landing[:] = False
+        self.reward = {}
         self._initial = self._state = layout
         self._metrics = MissionMetrics(layout, self.config)
         return layout
@@ -120,9 +127,12 @@ class MissionWorld:
         self._descend(command)
         self.motion.step(command, dt_s)
 
-        after, _ = deliver(self._moved(before), self.config)
+        after, served = deliver(self._moved(before), self.config)
         check_conservation(self._initial or before, after)
-        self.metrics.update(before, after)
+        squared_m2 = squared_distances(after.position, after.present)
+        self.metrics.update(before, after, squared_m2)
+        terms = reward_terms(before, after, served, squared_m2, self.config)
+        self.reward = {name: float(term.sum()) for name, term in terms.items()}
         self._state = after
         return after
 

@@ -71,7 +71,7 @@ def test_who_breaks_off_a_second_time_loses_nothing_that_was_flown(
 
 def test_a_mission_that_could_not_be_flown_is_a_row_with_its_reason(tmp_path: Path) -> None:
     out = tmp_path / "series"
-    silent = ("flight.first_port=19990", "team.n_agents=1", "ros.ready_timeout_s=8", "flight.record=false", "--yes")
+    silent = ("flight.first_port=19990", "team.n_agents=1", "ros.ready_timeout_s=8", "ros.record=false", "--yes")
     done = sortie("fly", str(YAML.parent / "flight" / "cflib.yaml"), *silent, "--seeds", "2", "--out", str(out))
     assert done.returncode == 1, done.stderr
     missions = json.loads((out / "series.json").read_text())["missions"]

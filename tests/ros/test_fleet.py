@@ -21,7 +21,7 @@ def test_every_drone_has_one_place(n_agents: int, size: int) -> None:
     nodes = fleet(load_config(YAML, overrides), YAML, overrides, "/somewhere")
     assert [drone for node in nodes for drone in node.drones] == list(range(n_agents))
     assert max(len(node.drones) for node in nodes) <= size
-    assert sum(not node.drones for node in nodes) == 4
+    assert sum(not node.drones for node in nodes) == 5
     assert len({node.label for node in nodes}) == len(nodes)
     for node in nodes:
         assert node.parameters["config_file"] == str(YAML)

@@ -55,7 +55,7 @@ class Flight:
         self.graph, self._adapter = graph, adapter
         path = CONFIGS / f"{adapter}.yaml"
         overrides = [
-            f"team.n_agents={N_DRONES}", f"flight.first_port={first_port}", "flight.peers=true", "flight.record=false",
+            f"team.n_agents={N_DRONES}", f"flight.first_port={first_port}", "flight.peers=true", "ros.record=false",
         ]  # fmt: skip
         self.config = load(FlightConfig, path, overrides)
         self.node = rclpy.create_node("policies")

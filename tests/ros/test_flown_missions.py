@@ -63,7 +63,7 @@ class Flights:
     def recorded(self, topic: str) -> list[list[tuple[float, Any]]]:
         """What was recorded of one topic of each drone: times, s, and messages."""
         found: list[list[tuple[float, Any]]] = [[] for _ in range(3)]
-        with (self.folder / "flight.mcap").open("rb") as stream:
+        with (self.folder / "run.mcap").open("rb") as stream:
             reader = make_reader(stream, decoder_factories=[DecoderFactory()])
             for drone, course in enumerate(found):
                 for each in reader.iter_decoded_messages(topics=[f"/drone_{drone}/{topic}"]):
@@ -99,7 +99,7 @@ def test_real_and_simulated_drones_fly_one_mission_and_everything_is_recorded(fl
     assert summary["setpoints"] > 3 * 25 * 4
     with np.load(flights.folder / "trajectory.npz") as file:
         assert (file["position"][-1, :, 2] > 0.7).all()
-    with (flights.folder / "flight.mcap").open("rb") as stream:
+    with (flights.folder / "run.mcap").open("rb") as stream:
         told = make_reader(stream).get_summary()
         assert told is not None
         topics = {channel.topic for channel in told.channels.values()}
@@ -111,7 +111,7 @@ def test_real_and_simulated_drones_fly_one_mission_and_everything_is_recorded(fl
 
 
 def test_without_a_word_between_them_drones_still_keep_apart(flights: Flights) -> None:
-    overrides = ("flight.adapter=simulated", "comm.loss=1.0", "task.arena_half_m=1.5", "flight.record=false")
+    overrides = ("flight.adapter=simulated", "comm.loss=1.0", "task.arena_half_m=1.5", "ros.record=false")
     with flights.start("mavlink", *overrides) as process:
         summary = flights.finish(process)
     assert summary["messages_delivered"] == 0
@@ -120,7 +120,7 @@ def test_without_a_word_between_them_drones_still_keep_apart(flights: Flights) -
 
 
 def test_the_team_goes_on_without_a_drone_whose_policy_is_killed(flights: Flights) -> None:
-    overrides = ("flight.adapter=simulated", "task.duration_s=12", "task.supply_ratio=[0.2,0.2]", "flight.record=false")
+    overrides = ("flight.adapter=simulated", "task.duration_s=12", "task.supply_ratio=[0.2,0.2]", "ros.record=false")
     with flights.start("mavlink", *overrides) as process:
         flights.until_flying(process)
         children = psutil.Process(process.pid).children(recursive=True)

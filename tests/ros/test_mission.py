@@ -171,7 +171,7 @@ def test_an_interrupted_mission_leaves_no_process_behind(missions: Missions, gra
     with missions.start("cut", "task.duration_s=60", flags=()) as runner:
         witness.until_tick(3)
         children = psutil.Process(runner.pid).children(recursive=True)
-        assert len(children) == 4 + 4
+        assert len(children) == 5 + 4
         runner.send_signal(signal.SIGINT)
         flown = missions.finish("cut", runner)
     assert flown.exit_code == 130
@@ -183,7 +183,7 @@ def test_an_interrupted_mission_leaves_no_process_behind(missions: Missions, gra
 
 def test_an_interrupt_while_the_team_starts_is_quiet(missions: Missions) -> None:
     with missions.start("early", flags=()) as runner:
-        while len(children := psutil.Process(runner.pid).children()) < 4 + 4:
+        while len(children := psutil.Process(runner.pid).children()) < 5 + 4:
             time.sleep(0.01)
         runner.send_signal(signal.SIGINT)
         flown = missions.finish("early", runner)

@@ -43,7 +43,9 @@ def start(domain: int) -> Iterator[Start]:
     running: list[subprocess.Popen[str]] = []
 
     def start(out: Path) -> subprocess.Popen[str]:
-        node = NodeDescription("sortie_nodes", "recorder_node", "recorder", "/", {"out": str(out)})
+        node = NodeDescription(
+            "sortie_nodes", "recorder_node", "recorder", "/", {"out": str(out), "config_file": str(FLIGHT)}
+        )
         running.append(subprocess.Popen(command_line(node), stderr=subprocess.PIPE, text=True))
         return running[-1]
 
@@ -77,7 +79,7 @@ def test_all_that_is_published_is_read_back_as_it_was(graph: Graph, node: Node, 
     faults = node.create_publisher(Fault, "/faults", qos.FAULTS)
     hidden = node.create_publisher(String, "_hidden", qos.COMMAND)
     faults.publish(Fault(kind=Fault.LINK, drone=3, lost=True, text="long before anyone listens"))
-    recorder = start(tmp_path / "new folder" / "flight.mcap")
+    recorder = start(tmp_path / "new folder" / "run.mcap")
     graph.until(lambda: texts.get_subscription_count() and frames.get_subscription_count(), 15, "a recorder")
     for number in range(N_MESSAGES):
         texts.publish(String(data=f"ü {number}"))
@@ -90,7 +92,7 @@ def test_all_that_is_published_is_read_back_as_it_was(graph: Graph, node: Node, 
     recorder.terminate()
     assert recorder.wait(15) == 0
 
-    found = read(tmp_path / "new folder" / "flight.mcap")
+    found = read(tmp_path / "new folder" / "run.mcap")
     assert {"/drone_3/text", "/drone_3/comm/rx", "/faults", "/drone_3/late"} <= set(found)
     assert set(found) <= {"/drone_3/text", "/drone_3/comm/rx", "/faults", "/drone_3/late", "/rosout"}
     heard = found["/drone_3/text"]
@@ -113,7 +115,7 @@ def test_publishers_of_one_topic_are_heard_whatever_they_offer(
     graph: Graph, node: Node, start: Start, tmp_path: Path
 ) -> None:
     reliable = node.create_publisher(String, "text", qos.COMMAND)
-    recorder = start(tmp_path / "flight.mcap")
+    recorder = start(tmp_path / "run.mcap")
     graph.until(reliable.get_subscription_count, 15, "a recorder")
     reliable.publish(String(data="reliable"))
     graph.spin(0.2)
@@ -125,13 +127,13 @@ def test_publishers_of_one_topic_are_heard_whatever_they_offer(
     graph.spin(0.2)
     recorder.terminate()
     assert recorder.wait(15) == 0
-    texts = [each.decoded_message.data for each in read(tmp_path / "flight.mcap")["/drone_3/text"]]
+    texts = [each.decoded_message.data for each in read(tmp_path / "run.mcap")["/drone_3/text"]]
     assert texts == ["reliable", "best effort", "still there"]
 
 
 def test_a_killed_recording_is_read_as_far_as_it_got(graph: Graph, node: Node, start: Start, tmp_path: Path) -> None:
     texts = node.create_publisher(String, "text", qos.COMMAND)
-    recorder = start(tmp_path / "flight.mcap")
+    recorder = start(tmp_path / "run.mcap")
     graph.until(texts.get_subscription_count, 15, "a recorder")
     for number in range(N_MESSAGES):
         texts.publish(String(data=str(number)))
@@ -141,7 +143,7 @@ def test_a_killed_recording_is_read_as_far_as_it_got(graph: Graph, node: Node, s
     recorder.wait(15)
 
     heard: list[Any] = []
-    with (tmp_path / "flight.mcap").open("rb") as file, suppress(EndOfFile):
+    with (tmp_path / "run.mcap").open("rb") as file, suppress(EndOfFile):
         reader = NonSeekingReader(file, decoder_factories=[DecoderFactory()])
         for each in reader.iter_decoded_messages("/drone_3/text", log_time_order=False):
             heard.append(each.decoded_message.data)
@@ -149,7 +151,7 @@ def test_a_killed_recording_is_read_as_far_as_it_got(graph: Graph, node: Node, s
 
 
 def test_an_existing_file_is_refused(start: Start, tmp_path: Path) -> None:
-    path = tmp_path / "flight.mcap"
+    path = tmp_path / "run.mcap"
     path.write_text("the flight of a lifetime")
     recorder = start(path)
     _, said = recorder.communicate(timeout=30)
@@ -160,12 +162,12 @@ def test_an_existing_file_is_refused(start: Start, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("record", "out"), [("true", "/runs/a"), ("true", None), ("false", "/runs/a")])
 def test_a_flight_is_recorded_where_it_leaves_anything(record: str, out: str | None) -> None:
-    overrides = [f"flight.record={record}"]
+    overrides = [f"ros.record={record}"]
     nodes = fleet(load(FlightConfig, FLIGHT, overrides), FLIGHT, overrides, out)
     recorders = [node for node in nodes if node.executable == "recorder_node"]
     assert len(recorders) == (record == "true" and out is not None)
     for node in recorders:
-        assert node.parameters == {"out": "/runs/a/flight.mcap"}
+        assert node.parameters["out"] == "/runs/a/run.mcap"
         assert node.outlives and not node.needed
         assert Path(command_line(node)[0]).is_file()
     assert all(node.needed != bool(node.drones) for node in nodes if node not in recorders)

@@ -26,6 +26,7 @@ setup(
             "world_node = sortie_nodes.world_node:main",
             "mission_node = sortie_nodes.mission_node:main",
             "recorder_node = sortie_nodes.recorder_node:main",
+            "viewer_node = sortie_nodes.viewer_node:main",
         ]
     },
 )

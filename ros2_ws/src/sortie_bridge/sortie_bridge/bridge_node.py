@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
 from rosgraph_msgs.msg import Clock
-from sortie_interfaces.msg import Claim, ConsumerArray, Stock, WorldStatus
+from sortie_interfaces.msg import Claim, ConsumerArray, Stock, TaskRuns, WorldStatus
 from sortie_interfaces.srv import StartWorld
 
 from sortie_bridge.backends import SimulatedBackend
-from sortie_bridge.cluster_messages import node_odometry, queues_message, ready_status, stock_message
+from sortie_bridge.cluster_messages import node_odometry, queues_message, ready_status, runs_message, stock_message
 from sortie_bridge.cluster_run import Claimed, ClusterRun
 from sortie_bridge.outcome import outcome
 from sortie_core.config import UserError
@@ -62,6 +62,7 @@ class BridgeNode(TickingNode):
         self._clock_publisher = self.speak(Clock, "/clock", qos.CLOCK, subscriptions=0)
         self._status = self.speak(WorldStatus, "team_status", qos.TEAM_STATUS, _STATUS_READERS)
         self._consumers = self.speak(ConsumerArray, "consumers", qos.TICK_STATE, n_nodes + 1, by_drones=True)
+        self._runs = self.create_publisher(TaskRuns, "task_runs", qos.TEAM_STATUS)
         self._odometry, self._stock = [], []
         for k in range(n_nodes):
             self._odometry.append(self.speak(Odometry, f"drone_{k}/odom", qos.TICK_STATE, _ODOMETRY_READERS, k))
@@ -145,6 +146,7 @@ class BridgeNode(TickingNode):
             self.get_logger().warning(text)
         ledger, now_s, stamp = self._ledger, self._run.now_s, stamp_of(self.tick, self.dt_s)
         self._clock_publisher.publish(Clock(clock=stamp))
+        self._runs.publish(runs_message(self.tick, stamp, ledger))
         attended = [node not in self.lost for node in range(len(ledger.cluster))]
         status = ready_status(self.tick, stamp, ledger, attended)
         status.seed, status.late_ticks = self.seed, self.late_ticks

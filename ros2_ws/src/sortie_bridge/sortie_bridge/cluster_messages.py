@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from geometry_msgs.msg import Point
-from sortie_interfaces.msg import Consumer, ConsumerArray, Stock, WorldStatus
+from sortie_interfaces.msg import Consumer, ConsumerArray, Stock, TaskRun, TaskRuns, WorldStatus
 from std_msgs.msg import Header
 
 from sortie_nodes.conversions import WORLD_FRAME, odometry_message, task_message
@@ -55,6 +55,16 @@ def stock_message(tick: int, stamp: Time, ledger: TaskLedger, node: int, now_s: 
 def node_odometry(node: int, stamp: Time, position: NDArray[np.float64]) -> Odometry:
     """Where a node stands, [2] m, for the radio's radius."""
     return odometry_message(f"drone_{node}/base_link", stamp, np.append(position, 0.0), _AT_REST, _UPRIGHT)
+
+
+def runs_message(tick: int, stamp: Time, ledger: TaskLedger) -> TaskRuns:
+    """What has begun and ended since the last one; it is told once."""
+    runs = [
+        TaskRun(task=run.task, node=run.node, attempt=run.attempt, began=run.began_s, ended=run.ended_s, lost=run.lost)
+        for run in ledger.news
+    ]
+    ledger.news.clear()
+    return TaskRuns(header=_header(stamp), tick=tick, runs=runs)
 
 
 def ready_status(tick: int, stamp: Time, ledger: TaskLedger, attended: list[bool]) -> WorldStatus:

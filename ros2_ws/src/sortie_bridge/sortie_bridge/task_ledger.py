@@ -35,6 +35,23 @@ class Start(NamedTuple):
     node: int
 
 
+class RunOfTask(NamedTuple):
+    """A task on a node.
+
+    Attributes:
+        attempt: how often it had been cut short before.
+        began_s, ended_s: s of the trace; NaN while it runs.
+        lost: whether it was cut short.
+    """
+
+    task: int
+    node: int
+    attempt: int
+    began_s: float
+    ended_s: float = math.nan
+    lost: bool = False
+
+
 class TaskLedger:
     """The tasks of one run; N nodes, n tasks.
 
@@ -50,6 +67,7 @@ class TaskLedger:
         taken_from: [N] others' queues that each node was given tasks of between the last two ticks, in turn.
         cpu, memory, service_s: as of `sortie_cluster.cluster_world.ClusterWorld`, for `first_fit`.
         log: what has happened.
+        news: runs that have begun or ended since somebody has emptied it.
     """
 
     def __init__(self, cluster: Cluster, workload: Workload, max_hops: int) -> None:
@@ -68,6 +86,8 @@ class TaskLedger:
         self.taken_from: list[tuple[int, ...]] = [()] * n_nodes
         self._taking: list[tuple[int, ...]] = [()] * n_nodes
         self.log = Schedule.empty(cluster, workload, max_hops)
+        self.news: list[RunOfTask] = []
+        self._attempts = [0] * n_tasks
         self._following = 0
         self._open = [len(each) for each in workload.parents] or [0] * n_tasks
         self._children: list[list[int]] = [[] for _ in range(n_tasks)]
@@ -122,6 +142,7 @@ class TaskLedger:
             log.begin_s[task] = max(event.began_s, log.ready_s[task])
         log.end_s_of[task] = event.ended_s
         self.n_ended += 1
+        self._tell(task, event.node, event.ended_s)
         for child in self._children[task]:
             self._open[child] -= 1
             if not self._open[child] and child < self._following:
@@ -133,10 +154,15 @@ class TaskLedger:
             return
         del self.running[event.node][event.task]
         self._count(event.node)
+        self._tell(event.task, event.node, event.at_s, lost=True)
         self.log.lose(event.task, event.node, max(event.at_s, self.log.begin_s[event.task]))
+        self._attempts[event.task] += 1
         self.unplaced[event.node].append(event.task)
         if not self.attended[event.node]:
             self._evacuate(event.node, event.at_s)
+
+    def _tell(self, task: int, node: int, ended_s: float = math.nan, *, lost: bool = False) -> None:
+        self.news.append(RunOfTask(task, node, self._attempts[task], self.log.begin_s[task], ended_s, lost))
 
     def _count(self, node: int) -> None:
         """What is free on a node, from what runs on it; nothing is added up over time."""
@@ -227,6 +253,7 @@ class TaskLedger:
                 self.log.take_over(task, queue, node, now_s)
                 self._taking[node] += (queue,)
             self.log.begin(task, node, now_s)
+            self._tell(task, node)
             predicted_s = float(self.workload.predicted_s[task]) / float(self.cluster.speed[node])
             self.running[node][task] = now_s + predicted_s
             self._count(node)

@@ -121,30 +121,15 @@ def draw(folder: Path, config: Config) -> Path:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
-    from matplotlib.patches import Circle
+
+    from sortie_view import plots
 
     with np.load(folder / "trajectory.npz") as file:
         record = dict(file)
     figure, (plan, demand) = pyplot.subplots(1, 2, figsize=(11, 5), layout="constrained")
-    consumers = record["consumer_position"]
-    for k, path in enumerate(record["position"].transpose(1, 0, 2)):
-        colour = f"C{k % 10}"
-        plan.plot(path[:, 0], path[:, 1], color=colour, linewidth=1, label=f"drone {k}")
-        plan.plot(*path[0, :2], "o", color=colour, markersize=4)
-        if not record["alive"][-1, k]:
-            plan.plot(*path[-1, :2], "x", color="black", markersize=9)
-    for at in consumers:
-        plan.add_patch(Circle(at[:2], config.task.service_radius_m, color="0.8", zorder=0))
-    plan.set(xlabel="x, m", ylabel="y, m", aspect="equal", title="trajectories; grey: consumers, x: lost drones")
-    if len(record["position"][0]) <= 10:
-        plan.legend(fontsize="small")
-    for m, unmet in enumerate(record["unmet"].sum(axis=-1).T):
-        demand.plot(record["time_s"], unmet, label=f"consumer {m}")
-    demand.set(xlabel="mission time, s", ylabel="demand still asked, drone capacities", ylim=(0, None))
-    share = demand.twinx()
-    share.plot(record["time_s"], record["delivered_fraction"], "k--", label="delivered share")
-    share.set(ylabel="delivered share", ylim=(0, 1.02))
-    demand.legend(loc="center right", fontsize="small")
+    radius_m = config.task.service_radius_m
+    plots.trajectories(plan, record["position"], record["alive"], record["consumer_position"], radius_m)
+    plots.demand(demand, record["time_s"], record["unmet"], record["delivered_fraction"])
     path = folder / "mission.png"
     figure.savefig(folder / ".mission.new.png", dpi=120)
     pyplot.close(figure)

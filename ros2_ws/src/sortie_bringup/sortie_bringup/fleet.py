@@ -24,8 +24,9 @@ MANAGER = "mission"
 """Name of the node that flies the mission; its process ends with the mission, and its exit code is the outcome."""
 MOST_PROCESSES = 100
 """Fast DDS finds no ports for more participants on one machine."""
-_N_INFRASTRUCTURE = 8
-"""World or bridge, radio, safety gate, manager, runner; in flight vehicles, peers and the recorder."""
+RECORDER, RECORDING = "recorder", "run.mcap"
+_N_INFRASTRUCTURE = 9
+"""World or bridge, radio, safety gate, manager, runner, recorder, viewer; in flight vehicles and peers."""
 Value = str | bool | int | list[str]
 
 
@@ -82,10 +83,13 @@ def fleet(
     Returns:
         World, radio, safety gate, manager, and the agents: ros.agents_per_process of them to a process. A live cluster
         has a bridge for a world, and no safety gate; a flight has vehicles besides, a process for each adapter, and
-        where flight.peers asks for them what they speak to, and where flight.record and `out` do, what records it.
+        where flight.peers asks for them what they speak to. Where ros.record and `out` do, something records it, and
+        where ros.view does, something shows it.
     """
     common: dict[str, Value] = {"config_file": str(config_file), "overrides": list(overrides) or [""]}
     manager = common | {"out": "" if out is None else str(out), "autostart": True}
+    if _is_recorded(config, out):
+        manager["recorder"] = RECORDER
     if isinstance(config, LiveConfig):
         world, gate, managing = ("sortie_bridge", "bridge_node"), None, "sortie_nodes"
     elif isinstance(config, FlightConfig):
@@ -95,7 +99,7 @@ def fleet(
     flown = isinstance(config, FlightConfig)
     executable = "flight_mission_node" if flown else "mission_node"
     infrastructure = [
-        *(_recorder(config, out) if isinstance(config, FlightConfig) else ()),
+        *_onlookers(config, common, out),
         *(_vehicles(config, common, config_file, overrides) if isinstance(config, FlightConfig) else ()),
         NodeDescription(*world, "world", "/", common),
         NodeDescription("sortie_nodes", "comm_relay_node", "comm_relay", "/", common),
@@ -107,12 +111,19 @@ def fleet(
     return infrastructure + [_agents(drones, common) for drones in groups]
 
 
-def _recorder(config: FlightConfig, out: str | Path | None) -> list[NodeDescription]:
-    """What records the graph: first, to miss nothing of it; a flight that it cannot record goes on."""
-    if out is None or not config.flight.record:
-        return []
-    parameters: dict[str, Value] = {"out": f"{out}/flight.mcap"}
-    return [NodeDescription("sortie_nodes", "recorder_node", "recorder", "/", parameters, needed=False, outlives=True)]
+def _is_recorded(config: Config, out: str | Path | None) -> bool:
+    return config.ros.record and out is not None
+
+
+def _onlookers(config: Config, common: Mapping[str, Value], out: str | Path | None) -> list[NodeDescription]:
+    """What records and shows the graph: first, to miss nothing of it; a run goes on without."""
+    recording = {**common, "out": f"{out}/{RECORDING}"}
+    asked = ((RECORDER, _is_recorded(config, out), recording), ("viewer", config.ros.view, common))
+    return [
+        NodeDescription("sortie_nodes", f"{name}_node", name, "/", parameters, needed=False, outlives=True)
+        for name, wanted, parameters in asked
+        if wanted
+    ]
 
 
 def _vehicles(

@@ -57,6 +57,12 @@ def describe(config_file: Path, example: str) -> LaunchDescription:
             description="Each tick waits for all commands or claims (exact replay), instead of real time.",
         ),
         DeclareLaunchArgument(
+            "view",
+            default_value="false",
+            choices=["true", "false"],
+            description="Show the run in the browser, to Foxglove and to RViz.",
+        ),
+        DeclareLaunchArgument(
             "out",
             default_value="",
             description="Folder for the outcome; nothing is written where empty.",
@@ -67,10 +73,11 @@ def describe(config_file: Path, example: str) -> LaunchDescription:
 
 
 def _bring_up(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    config_file, overrides, lockstep, out = (
-        LaunchConfiguration(name).perform(context) for name in ("config", "overrides", "lockstep", "out")
+    config_file, overrides, out = (
+        LaunchConfiguration(name).perform(context) for name in ("config", "overrides", "out")
     )
-    changes = [*shlex.split(overrides), *(["ros.lockstep=true"] if lockstep == "true" else [])]
+    given = [name for name in ("lockstep", "view") if LaunchConfiguration(name).perform(context) == "true"]
+    changes = [*shlex.split(overrides), *(f"ros.{name}=true" for name in given)]
     config = load_graph_config(config_file, changes)
     check(config)
     folder = Path(out).resolve() if out else None

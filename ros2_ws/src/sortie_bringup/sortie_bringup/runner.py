@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sortie_bringup.display import LiveLine, draw, outcome_table
-from sortie_bringup.fleet import MANAGER, check, fleet
+from sortie_bringup.fleet import MANAGER, RECORDING, check, fleet
 from sortie_bringup.processes import ProcessGroup, describe
 from sortie_bringup.shared_memory import remove_orphans
 from sortie_cluster.live_config import LiveConfig, load_graph_config
@@ -58,6 +58,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--lockstep", action="store_true", help="each tick waits for all commands; same as ros.lockstep=true"
     )
+    parser.add_argument("--view", action="store_true", help="show the run in the browser; same as ros.view=true")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON instead of a table")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="changes to the configuration")
     return parser.parse_args(argv)
@@ -73,10 +74,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         # `sortie sim` holds them back until someone is there to handle them.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
-        overrides = [*options.overrides, *(["ros.lockstep=true"] if options.lockstep else [])]
+        flags = {"ros.lockstep=true": options.lockstep, "ros.view=true": options.view}
+        overrides = [*options.overrides, *(change for change, given in flags.items() if given)]
         config = load_graph_config(options.config, overrides)
         check(config)
-        return _fly(options, config, overrides, console)
+        exit_code = _fly(options, config, overrides, console)
+        if not options.json:
+            _show_again(config, options.out.resolve(), console)
+        return exit_code
     except UserError as error:
         print(f"sortie: {error}", file=sys.stderr)
         with suppress(OSError):
@@ -117,8 +122,7 @@ def _fly(options: argparse.Namespace, config: Config, overrides: list[str], cons
         print(json.dumps(summary, indent=2))
     else:
         Console().print(outcome_table(summary, success=exit_code == SUCCEEDED))
-        recorded = ", flight.mcap" if (folder / "flight.mcap").exists() else ""
-        Console(soft_wrap=True).print(f"{folder}: summary.json, trajectory.npz, config.yaml, {plot.name}{recorded}")
+        _say_files(folder, "summary.json", "trajectory.npz", "config.yaml", plot.name)
     return exit_code
 
 
@@ -149,8 +153,22 @@ def _report_cluster(
         Console().print(cluster_outcome.outcome_table(report, success=exit_code == SUCCEEDED))
         for line in cluster_outcome.remarks(report):
             Console(soft_wrap=True, highlight=False).print(escape(line))
-        Console(soft_wrap=True).print(f"{folder}: summary.json, report.json, tasks.csv, nodes.csv, config.yaml")
+        _say_files(folder, "summary.json", "report.json", "tasks.csv", "nodes.csv", "config.yaml")
     return exit_code
+
+
+def _say_files(folder: Path, *names: str) -> None:
+    recorded = [RECORDING] if (folder / RECORDING).exists() else []
+    Console(soft_wrap=True).print(f"{folder}: {', '.join([*names, *recorded])}")
+
+
+def _show_again(config: Config, folder: Path, console: Console) -> None:
+    """Who has watched a run goes on watching its recording, until Ctrl-C."""
+    recording = folder / RECORDING
+    if config.ros.view and sys.stdin.isatty() and recording.exists():
+        from sortie_view.replay import replay
+
+        replay(recording, config.ros.view_port, console)
 
 
 def _follow(processes: ProcessGroup, view: Any) -> int:

@@ -23,6 +23,7 @@ from sortie_nodes.lifecycle_manager import LifecycleManager, MissionError, until
 from sortie_nodes.mission_record import MissionRecord
 from sortie_nodes.params import declare, declare_config
 from sortie_nodes.spinning import FAILED, run
+from sortie_nodes.topic_tap import is_public
 
 if TYPE_CHECKING:
     from rclpy.action.server import ServerGoalHandle
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _POLL_S = 0.02
 _FAREWELL_S = 3.0
 """How long reports of a mission may take to come in."""
+_RECORDER_PATIENCE_S = 5.0
 _FEEDBACK_PERIOD_S = 0.1
 """Wall clock."""
 
@@ -52,6 +54,7 @@ class MissionNode(Node):
         super().__init__("mission")
         self.config = declare_config(self)
         out = declare(self, "out", "", "folder for summary.json and trajectory.npz; empty = write nothing")
+        self._recorder = declare(self, "recorder", "", "node that is to hear all topics first; empty = nobody records")
         autostart = declare(self, "autostart", False, "fly one mission of the configuration's seed, then exit")
         self.exit_code: int | None = None
         self._out = Path(out) if out else None
@@ -189,6 +192,7 @@ class MissionNode(Node):
             began_s = time.monotonic()
             yield from self._team.bring_up(self.config.ros.ready_timeout_s)
             self.get_logger().info(f"{len(self._team.living)} nodes ready in {time.monotonic() - began_s:.1f} s")
+            yield from self._await_recorder()
             yield from self.get_ready()
             yield from self._start_world(seed, limit_s)
             yield from self._follow(goal)
@@ -202,6 +206,24 @@ class MissionNode(Node):
         if self._out:
             record.write(self._out, summary)
         return summary["success"], summary
+
+    def _await_recorder(self) -> Script:
+        """Until it hears all topics that there are; a run goes on without one that does not."""
+        if not self._recorder:
+            return
+        unheard = [topic for topic, _ in self.get_topic_names_and_types() if is_public(topic)]
+
+        def heard() -> bool:
+            unheard[:] = [topic for topic in unheard if not self._is_recorded(topic)]
+            return not unheard
+
+        if not (yield from until(heard, _RECORDER_PATIENCE_S)):
+            self.get_logger().warning(f"the recorder does not hear {', '.join(unheard)}; the run goes on")
+
+    def _is_recorded(self, topic: str) -> bool:
+        if not self.count_publishers(topic):
+            return True  # there is nothing to hear
+        return any(each.node_name == self._recorder for each in self.get_subscriptions_info_by_topic(topic))
 
     def _start_world(self, seed: int, limit_s: float) -> Script:
         answer = self._start.call_async(StartWorld.Request(seed=seed, time_limit=limit_s))

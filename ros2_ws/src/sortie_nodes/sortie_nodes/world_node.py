@@ -13,7 +13,6 @@ from nav_msgs.msg import Odometry
 from rosgraph_msgs.msg import Clock
 from sortie_interfaces.msg import ConsumerArray, Fault, Setpoint, Stock, WorldStatus
 from sortie_interfaces.srv import StartWorld
-from visualization_msgs.msg import MarkerArray
 
 from sortie_core.config import UserError
 from sortie_core.packets import n_rounds
@@ -26,7 +25,6 @@ from sortie_nodes.conversions import (
     stock_message,
     tick_of,
 )
-from sortie_nodes.markers import team_markers
 from sortie_nodes.spinning import run
 from sortie_nodes.ticking_node import TickingNode
 from sortie_sim.mission_world import MissionWorld
@@ -56,7 +54,6 @@ class WorldNode(TickingNode):
         self._clock_publisher = self.speak(Clock, "/clock", qos.CLOCK, self.CLOCK_READERS)
         self._status = self.speak(WorldStatus, "team_status", qos.TEAM_STATUS, _STATUS_READERS)
         self._consumers = self.speak(ConsumerArray, "consumers", qos.TICK_STATE, n_agents + 1, by_drones=True)
-        self._markers = self.create_publisher(MarkerArray, "markers", qos.MARKERS)
         self._odometry, self._stock = [], []
         for k in range(n_agents):
             self._odometry.append(self.speak(Odometry, f"drone_{k}/odom", qos.TICK_STATE, self.ODOMETRY_READERS, k))
@@ -132,6 +129,7 @@ class WorldNode(TickingNode):
         stamp, motion = stamp_of(self.tick, self.dt_s), self._world.motion
         self._clock_publisher.publish(Clock(clock=stamp))
         status = status_message(self.tick, stamp, state, motion.position)
+        status.reward_terms, status.reward = list(self._world.reward), list(self._world.reward.values())
         status.seed, status.late_ticks = self.seed, self.late_ticks
         status.delivered_fraction = self._figures()["delivered_fraction"]
         status.done = self._world.done or self.tick >= self.last_tick or not state.alive.any()
@@ -139,8 +137,6 @@ class WorldNode(TickingNode):
             status.metrics = json.dumps(self._final_figures())
             self.end()
         self._status.publish(status)
-        if self._markers.get_subscription_count():
-            self._markers.publish(team_markers(stamp, state, motion.position, self.config))
         if status.done:
             return
         self._consumers.publish(consumers_message(self.tick, stamp, state, self.config))

@@ -1,0 +1,153 @@
+"""A recorded run, read back: its scene at every tick, and its messages."""
+
+from __future__ import annotations
+
+import bisect
+import json
+import struct
+import tempfile
+import zlib
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from mcap.exceptions import EndOfFile, McapError
+from mcap.reader import NonSeekingReader, SeekingReader
+from mcap_ros2.decoder import DecoderFactory
+
+from sortie_cluster.live_config import load_graph_config
+from sortie_core.config import UserError
+from sortie_view.scene import Scene
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mcap.records import Channel, Message, Schema
+
+    from sortie_core.config import Config
+
+CONFIGURATION = "config.yaml"
+"""The attachment that says what was run."""
+_PACKING = 1
+_CUT_OFF = (EndOfFile, struct.error)
+"""What the reader raises where a file ends in the middle of a record."""
+
+
+class Recording:
+    """The scenes of a run, T ticks.
+
+    Args:
+        path: the MCAP file, or the folder of a run that holds one.
+        progress: called with the share read so far.
+
+    Attributes:
+        path: the file.
+        config: of the run.
+        scene: as it was at the end, with the whole history.
+        times_ns: [T] when each tick was recorded.
+        channels: of each topic, with the definition of its messages.
+
+    Raises:
+        UserError: it cannot be read, holds no run, or is not of this version.
+    """
+
+    def __init__(self, path: Path, progress: Callable[[float], object] = lambda _: None) -> None:
+        """Read it through once."""
+        self.path = _file(path)
+        self.config = self._configuration()
+        self.scene = Scene(self.config)
+        self.times_ns: list[int] = []
+        self.channels: dict[str, tuple[Schema, Channel]] = {}
+        self._ticks: list[bytes] = []
+        self._offset = 0
+        decoders: dict[int, Any] = {}
+        factory, size = DecoderFactory(), max(1, self.path.stat().st_size)
+        for schema, channel, message in self.messages(lambda _: True):
+            self.channels.setdefault(channel.topic, (schema, channel))
+            if not Scene.reads(channel.topic):
+                continue
+            if channel.id not in decoders:
+                decoders[channel.id] = factory.decoder_for(channel.message_encoding, schema)
+            try:
+                complete = self.scene.hear(channel.topic, decoders[channel.id](message.data))
+            except AttributeError as error:
+                raise UserError(f"{self.path} was recorded by another version of Sortie ({error})") from None
+            if complete:
+                self._keep(message.log_time)
+                progress(self._offset / size)
+        if not self.times_ns:
+            raise UserError(f"{self.path} holds no tick of a run; record one with ros.record=true")
+
+    def _keep(self, time_ns: int) -> None:
+        self.times_ns.append(time_ns)
+        packed = json.dumps(self.scene.snapshot(), separators=(",", ":")).encode()
+        self._ticks.append(zlib.compress(packed, _PACKING))
+
+    def __len__(self) -> int:
+        """How many ticks there are."""
+        return len(self.times_ns)
+
+    def snapshot(self, tick: int) -> dict[str, Any]:
+        """The scene at a tick of the recording, as of `Scene.snapshot`."""
+        found: dict[str, Any] = json.loads(zlib.decompress(self._ticks[tick]))
+        return found
+
+    def tick_at(self, time_ns: int) -> int:
+        """The last tick of the recording that is not after a time; the first where there is none."""
+        return max(0, bisect.bisect_right(self.times_ns, time_ns) - 1)
+
+    def messages(self, wanted: Callable[[str], bool], from_ns: int = 0) -> Iterator[tuple[Schema, Channel, Message]]:
+        """Messages of the topics that are wanted, in the order of recording, as far as the file is whole."""
+        with self.path.open("rb") as file, suppress(*_CUT_OFF):
+            whole = _is_whole(file)
+            reader = SeekingReader(file) if whole else NonSeekingReader(file)
+            topics = None
+            if whole and (summary := reader.get_summary()):
+                topics = [each.topic for each in summary.channels.values() if wanted(each.topic)]
+            for schema, channel, message in reader.iter_messages(topics, starting_at=from_ns, log_time_order=whole):
+                self._offset = file.tell()
+                if schema and wanted(channel.topic):
+                    yield schema, channel, message
+
+    def _configuration(self) -> Config:
+        text = None
+        try:
+            with self.path.open("rb") as file, suppress(*_CUT_OFF):
+                reader = SeekingReader(file) if _is_whole(file) else NonSeekingReader(file)
+                text = next((each.data for each in reader.iter_attachments() if each.name == CONFIGURATION), None)
+        except (OSError, McapError) as error:
+            raise UserError(f"{self.path} is no MCAP file that can be read ({error})") from None
+        if text is None and not (beside := self.path.parent / CONFIGURATION).exists():
+            raise UserError(f"{self.path} does not say what was run; put the run's {CONFIGURATION} beside it")
+        if text is None:
+            return load_graph_config(beside)
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / CONFIGURATION
+            copy.write_bytes(text)
+            return load_graph_config(copy)
+
+
+def _file(path: Path) -> Path:
+    """The recording that a path means.
+
+    Raises:
+        UserError: there is none.
+    """
+    if path.is_dir():
+        found = sorted(path.glob("*.mcap"))
+        if len(found) != 1:
+            raise UserError(f"{path} holds {len(found) or 'no'} recordings (*.mcap); name the file")
+        return found[0]
+    if not path.exists():
+        raise UserError(f"no recording {path}; runs write theirs to runs/<UTC time>/run.mcap")
+    return path
+
+
+def _is_whole(file: IO[bytes]) -> bool:
+    """Whether a file has its index, which a recording that was killed lacks."""
+    try:
+        return SeekingReader(file).get_summary() is not None
+    except McapError:
+        return False
+    finally:
+        file.seek(0)

@@ -1,0 +1,172 @@
+"""The viewer shows what is published, while it goes on: in a browser, to Foxglove's protocol, to RViz."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import rclpy
+import yaml
+from geometry_msgs.msg import Point
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, ReliabilityPolicy
+from sortie_interfaces.msg import Claim, Consumer, ConsumerArray, RadioStatistics, WorldStatus
+from visualization_msgs.msg import Marker, MarkerArray
+
+from sortie_bringup.fleet import NodeDescription
+from sortie_bringup.processes import command_line
+from sortie_nodes import qos
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import Graph
+    from playwright.sync_api import Page
+
+    Start = Callable[..., subprocess.Popen[str]]
+
+pytestmark = pytest.mark.ros
+
+PROJECT = Path(__file__).parents[2]
+RVIZ = PROJECT / "launch" / "sortie.rviz"
+N_AGENTS, N_CONSUMERS, DT_S = 100, 20, 0.1
+
+
+@pytest.fixture
+def start(domain: int, port: int) -> Iterator[Start]:
+    """Start viewers of a team of a hundred, which are killed in the end where they still run."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(*overrides: str) -> subprocess.Popen[str]:
+        changes = [f"team.n_agents={N_AGENTS}", f"task.n_consumers={N_CONSUMERS}", f"ros.view_port={port}", *overrides]
+        parameters = {"config_file": str(PROJECT / "configs" / "delivery.yaml"), "overrides": changes}
+        node = NodeDescription("sortie_nodes", "viewer_node", "viewer", "/", parameters)
+        running.append(subprocess.Popen(command_line(node), stderr=subprocess.PIPE, text=True))
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+class Team:
+    """Says all that a team's nodes say of themselves in a tick, at the rates of a mission."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.node = rclpy.create_node("team")
+        graph.add(self.node)
+        make = self.node.create_publisher
+        self._status = make(WorldStatus, "team_status", qos.TEAM_STATUS)
+        self._consumers = make(ConsumerArray, "consumers", qos.TICK_STATE)
+        self._radio = make(RadioStatistics, "radio_statistics", qos.TEAM_STATUS)
+        self._claims = [make(Claim, f"drone_{k}/claim", qos.COMMAND) for k in range(N_AGENTS)]
+        self.tick = 0
+
+    @property
+    def heard(self) -> bool:
+        publishers = [self._status, self._consumers, self._radio, *self._claims]
+        return all(each.get_subscription_count() for each in publishers)
+
+    def say(self) -> None:
+        """One tick."""
+        self.tick += 1
+        angles = [2 * math.pi * k / N_AGENTS + 0.05 * self.tick for k in range(N_AGENTS)]
+        position = [v for k, a in enumerate(angles) for v in (0.04 * k * math.cos(a), 0.04 * k * math.sin(a), 1.0)]
+        places = [Point(x=4.0 - 0.4 * m, y=4.0) for m in range(N_CONSUMERS)]
+        consumer = {"demand": [1.0, 1.0], "unmet": [0.5, 0.25], "active": True}
+        self._consumers.publish(
+            ConsumerArray(tick=self.tick, consumers=[Consumer(position=place, **consumer) for place in places])
+        )
+        if self.tick % 5 == 1:
+            for k, claim in enumerate(self._claims):
+                claim.publish(Claim(choice=k % (N_CONSUMERS + 1)))
+        self._radio.publish(
+            RadioStatistics(tick=self.tick, messages_sent=N_AGENTS * self.tick, bytes_sent=50 * N_AGENTS * self.tick)
+        )
+        self._status.publish(
+            WorldStatus(
+                tick=self.tick, alive=[True] * N_AGENTS, position=position, stock=[0.5] * (2 * N_AGENTS),
+                unmet=[0.5, 0.25] * N_CONSUMERS, delivered_fraction=0.25,
+            )
+        )  # fmt: skip
+
+
+def speak_at_ten_hertz(graph: Graph, team: Team, condition: Callable[[], object], timeout_s: float, what: str) -> None:
+    """Let the team say a tick every 0.1 s until a condition holds."""
+    timer = team.node.create_timer(DT_S, team.say)
+    graph.executor.wake()
+    try:
+        graph.until(condition, timeout_s, what)
+    finally:
+        team.node.destroy_timer(timer)
+
+
+def test_a_hundred_drones_at_ten_hertz_in_a_browser(graph: Graph, start: Start, page: Page, port: int) -> None:
+    viewer, team = start(), Team(graph)
+    graph.until(lambda: team.heard, 30, "the viewer")
+    page.goto(f"http://localhost:{port + 1}")
+    page.wait_for_function("document.body.dataset.state == 'live'")
+
+    def shown() -> int:
+        return int(page.locator("body").get_attribute("data-ticks") or 0)
+
+    first = team.tick
+    speak_at_ten_hertz(graph, team, lambda: team.tick >= first + 100, 60, "a hundred ticks")
+    graph.until(lambda: page.locator("#time").inner_text() == f"{team.tick * DT_S:.1f} s", 10, "the last tick")
+    assert shown() >= 60  # all on an idle machine; ticks that come while the viewer is busy are shown as one
+    assert page.locator("#messages").inner_text() == "1000"
+    assert page.locator("#bytes").inner_text() == "50.0"
+    assert page.locator(".need").count() == N_CONSUMERS
+
+    viewer.kill()
+    graph.until(lambda: page.locator("body").get_attribute("data-state") == "disconnected", 10, "the end of it")
+    start()
+    graph.until(lambda: team.heard, 30, "the next viewer")
+    before = shown()
+    speak_at_ten_hertz(graph, team, lambda: shown() > before + 10, 30, "ticks of the next viewer")
+    assert page.locator("body").get_attribute("data-state") == "live"
+
+
+def test_rviz_shows_what_the_viewer_publishes(graph: Graph, start: Start) -> None:
+    """The .rviz file asks for the topic and the QoS that are offered, and names the namespaces of the markers."""
+    (display,) = [
+        each
+        for each in yaml.safe_load(RVIZ.read_text())["Visualization Manager"]["Displays"]
+        if each["Class"] == "rviz_default_plugins/MarkerArray"
+    ]
+    topic = display["Topic"]
+    asked = rclpy.qos.QoSProfile(
+        depth=topic["Depth"],
+        history=HistoryPolicy.get_from_short_key(topic["History Policy"].lower().replace(" ", "_")),
+        reliability=ReliabilityPolicy.get_from_short_key(topic["Reliability Policy"].lower()),
+        durability=DurabilityPolicy.get_from_short_key(topic["Durability Policy"].lower()),
+    )
+    start()
+    team = Team(graph)
+    heard: list[MarkerArray] = []
+    team.node.create_subscription(MarkerArray, topic["Value"], heard.append, asked)
+    graph.until(lambda: team.heard, 30, "the viewer")
+    speak_at_ten_hertz(graph, team, lambda: heard and len(heard[-1].markers) > N_AGENTS + 1, 20, "markers")
+    markers = heard[-1].markers
+    assert {each.ns for each in markers} == {name for name, shown in display["Namespaces"].items() if shown}
+    drones = [each for each in markers if each.ns == "drones"]
+    consumers = [each for each in markers if each.ns == "consumers"]
+    assert [each.id for each in drones] == list(range(N_AGENTS)) and len(consumers) == N_CONSUMERS
+    # drones 0 and 21 have agreed on the first consumer and have its colour; drone 20 waits
+    assert drones[0].color.r == drones[21].color.r == consumers[0].color.r
+    assert drones[1].color != drones[0].color and drones[20].color.r == drones[20].color.g == drones[20].color.b
+    assert consumers[0].type == Marker.CYLINDER and consumers[0].scale.z == pytest.approx(0.05 + 0.5 * 0.75)
+    assert len(next(each for each in markers if each.ns == "links").points) % 2 == 0
+
+
+def test_a_taken_port_is_said_in_a_line(start: Start, port: int) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        _, said = start().communicate(timeout=30)
+    assert said.splitlines()[-1].endswith("name another port") and f"127.0.0.1:{port}" in said
