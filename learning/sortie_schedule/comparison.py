@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import json
 import sys
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from sortie_cluster.validator import validate
 from sortie_core.config import content_hash
 from sortie_core.csv_rows import as_csv
 from sortie_core.files import write_atomically
+from sortie_core.own_classes import told_in_a_line
 from sortie_policy.checkpoint import locate
 from sortie_schedule.gantt import draw_gantt
 from sortie_schedule.kept_runs import Row, Run, run_all
@@ -178,11 +180,13 @@ def simulate(config: ClusterConfig, name: str, train_seed: int, seed: int) -> tu
     """A run that has been proved feasible, and the time of each decision, s."""
     cluster, workload, _ = make_scenario(config, seed)
     policy = scheduler(name, config, train_seed)
-    world = ClusterWorld(
-        cluster, workload, policy, config.heard, max_hops=config.agents.max_hops, seed=seed, timed=True
-    )
-    log = world.run(config.arrivals.duration_s if workload.closed else np.inf)
-    validate(log, policy.scope)
+    own = told_in_a_line(f"comparison.policies: {name} failed") if ":" in name else nullcontext()
+    with own:
+        world = ClusterWorld(
+            cluster, workload, policy, config.heard, max_hops=config.agents.max_hops, seed=seed, timed=True
+        )
+        log = world.run(config.arrivals.duration_s if workload.closed else np.inf)
+        validate(log, policy.scope)
     return log, np.array(world.decision_s)
 
 

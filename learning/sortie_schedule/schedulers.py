@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sortie_cluster.rules import rule
 from sortie_core.config import UserError
-from sortie_core.own_classes import import_class
+from sortie_core.own_classes import import_class, told_in_a_line
 from sortie_policy.checkpoint import MissingCheckpointError, locate
 from sortie_policy.cluster_checkpoint import load_cluster_policy
 from sortie_policy.cluster_policy import ABLATIONS, ClusterPolicy
@@ -70,6 +70,8 @@ def scheduler(name: str, config: ClusterConfig, train_seed: int) -> Scheduler:
             raise UserError(f"{error.what}; train it with `sortie sweep`, or set comparison.checkpoints") from None
         return load_q_scheduler(file, learned.epoch, learned.max_hops)
     if ":" in name:
-        own: Scheduler = import_class(name, "comparison.policies")(config)
+        kind = import_class(name, "comparison.policies")
+        with told_in_a_line(f"comparison.policies: {name} cannot be made of a configuration"):
+            own: Scheduler = kind(config)
         return own
     return rule(name)

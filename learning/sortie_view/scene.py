@@ -216,11 +216,10 @@ class Scene:
 
     def _rates(self) -> dict[str, float]:
         (from_s, packets_before, bytes_before), (to_s, packets, n_bytes) = self._sent[0], self._sent[-1]
-        span_s = max(to_s - from_s, 1e-9)
-        sending = to_s > from_s
+        span_s = max(to_s - from_s, _RATE_WINDOW_S)  # before that has passed, a single burst would be a rate
         return {
-            "messages_per_s": round((packets - packets_before) / span_s, 1) if sending else 0.0,
-            "bytes_per_s": round((n_bytes - bytes_before) / span_s, 1) if sending else 0.0,
+            "messages_per_s": round((packets - packets_before) / span_s, 1),
+            "bytes_per_s": round((n_bytes - bytes_before) / span_s, 1),
             "delivered_per_s": round(self._delivery_rate(), 5),
         }
 

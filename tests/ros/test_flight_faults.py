@@ -1,4 +1,4 @@
-"""Whatever fails in flight ends in the safe state, and in the time, that docs/flight.md promises.
+"""Whatever fails in flight ends in the safe state, and in the time, that docs/how-to/fly-real-drones.md promises.
 
 Real processes: protocol peers with PyBullet dynamics, vehicles, gate; the test plays the policies, one command a tick.
 """

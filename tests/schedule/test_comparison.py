@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,26 @@ def test_tasks_larger_than_any_node_are_left_out_and_told(tmp_path: Path, capsys
     path = f"trace.path={tmp_path / 'batch_task.csv'}"
     compare(configuration(path, "trace.window=all", "arrivals.n_tasks=50"), tmp_path / "out")
     assert "1 of 200 tasks are larger than any node and left out, row 31 (j_7/M30) first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("", "own_rule:Rule cannot be made of a configuration \\(TypeError: Rule\\(\\) takes no arguments\\)"),
+        ("def __init__(self, config): self.scope = 1 / 0", "cannot be made .* at own_rule.py:3"),
+        (
+            "def __init__(self, config): pass\n    def begin(self, world): raise KeyError('x')",
+            "own_rule:Rule failed .* at own_rule.py:4",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_rule_of_ones_own_is_said_in_a_line(
+    body: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"from sortie_cluster.scheduler import Scheduler\nclass Rule(Scheduler):\n    {body or 'pass'}\n"
+    (tmp_path / "own_rule.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_rule", raising=False)
+    config = configuration("comparison.policies=[own_rule:Rule]", "comparison.seeds=1", "arrivals.n_tasks=50")
+    with pytest.raises(UserError, match=words):
+        compare(config, tmp_path / "out", json_only=True)
