@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sortie_bringup.launching import describe
@@ -10,9 +9,7 @@ from sortie_bringup.launching import describe
 if TYPE_CHECKING:
     from launch import LaunchDescription
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-
 
 def generate_launch_description() -> LaunchDescription:
     """The arguments, and the nodes that they ask for."""
-    return describe(CONFIGS / "cluster_live.yaml", "live.backend=simulated cluster.n_nodes=6")
+    return describe("configs/cluster_live.yaml", "live.backend=simulated cluster.n_nodes=6")

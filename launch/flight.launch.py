@@ -5,7 +5,6 @@ Drones are armed by `ros2 service call /safety_gate/arm std_srvs/srv/Trigger`, o
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sortie_bringup.launching import describe
@@ -13,9 +12,7 @@ from sortie_bringup.launching import describe
 if TYPE_CHECKING:
     from launch import LaunchDescription
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-
 
 def generate_launch_description() -> LaunchDescription:
     """The arguments, and the nodes that they ask for."""
-    return describe(CONFIGS / "flight" / "mavlink.yaml", "flight.peers=true team.n_agents=4")
+    return describe("configs/flight/mavlink.yaml", "flight.peers=true team.n_agents=4")

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from sortie_core.config import UserError
+from sortie_core.shipped import shipped
 
-_PROJECT = Path(__file__).resolve().parents[2]
-_MISSION = _PROJECT / "configs" / "delivery.yaml"
+_MISSION = shipped("configs/delivery.yaml")
 _VERSIONS = ("numpy", "torch", "pybullet", "onnxruntime")
 
 
@@ -155,7 +155,7 @@ def _fly_in_lockstep() -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="sortie-bench-") as folder:
         command = [sys.executable, "-m", "sortie_cli.main", "sim", str(_MISSION), "--lockstep", "--json"]
         begin = time.perf_counter()
-        done = subprocess.run([*command, "--out", folder], capture_output=True, text=True, cwd=_PROJECT)
+        done = subprocess.run([*command, "--out", folder], capture_output=True, text=True)
         wall_s = time.perf_counter() - begin
         try:
             summary = json.loads(done.stdout)

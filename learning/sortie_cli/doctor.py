@@ -15,20 +15,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sortie_cli.environment import PROJECT, workspace_environment
+from sortie_cli.environment import workspace_environment
 from sortie_core.config import UserError, load_config
+from sortie_core.shipped import CHECKOUT, shipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 Status = Literal["ok", "missing", "broken", "warning"]
 
-_CONFIG = PROJECT / "configs" / "delivery.yaml"
+_CONFIG = shipped("configs/delivery.yaml")
 _IMPORTS = (
     "numpy", "scipy", "torch", "onnx", "onnxruntime", "cvxpy", "highspy", "pyscipopt", "pybullet", "pettingzoo",
     "gymnasium", "torchrl", "pydantic", "yaml", "matplotlib", "cflib", "pymavlink", "mcap",
 )  # fmt: skip
-_SETUP = "run `make setup`"
+_SETUP = "run `make setup`" if CHECKOUT else "pip install --force-reinstall sortie"
 _ROUND_TRIP_LIMIT_S = 10.0
 _HANGS_AFTER_S = 60.0
 _PATIENCE_S = 3.0
@@ -104,9 +105,12 @@ def _compilers() -> Iterator[Check]:
 
 
 def _packages() -> Iterator[Check]:
-    files = [PROJECT / "requirements.txt"]
+    if not CHECKOUT:
+        yield Check("Python packages", "ok", f"as pip found them for sortie {importlib.metadata.version('sortie')}")
+        return
+    files = [CHECKOUT / "requirements.txt"]
     if _ros_from_pypi():
-        files.append(PROJECT / "requirements-ros.txt")
+        files.append(CHECKOUT / "requirements-ros.txt")
     yield from _compare_with_pins(files)
 
 
@@ -164,14 +168,10 @@ def _workspace() -> Iterator[Check]:
     try:
         environment = workspace_environment()
     except UserError as error:
-        yield Check("ROS workspace", "missing", str(error), _SETUP)
+        found, _, mend = str(error).partition("; ")
+        yield Check("ROS workspace", "missing", found, mend, required=CHECKOUT is not None)
         return
-    setup = [sys.executable, str(PROJECT / "ros2_ws" / "build_workspace.py"), "--check"]
-    fresh = _run(setup)
-    if fresh.returncode == 0:
-        yield Check("ROS workspace", "ok", f"built, on {environment['AMENT_PREFIX_PATH'].rpartition(os.pathsep)[2]}")
-    else:
-        yield Check("ROS workspace", "warning", _last_line(fresh.stdout + fresh.stderr), _SETUP)
+    yield _workspace_build(environment)
     for module in ("rclpy", "sortie_interfaces.msg", "sortie_nodes", "sortie_bringup"):
         command = [sys.executable, "-c", f"import {module}"]
         done = _run(command, environment)
@@ -180,6 +180,16 @@ def _workspace() -> Iterator[Check]:
         else:
             yield Check(f"import {module}", "broken", _last_line(done.stderr), "remove ros2_ws/install, " + _SETUP)
     yield _round_trip(environment)
+
+
+def _workspace_build(environment: dict[str, str]) -> Check:
+    name, prefixes = "ROS workspace", environment["AMENT_PREFIX_PATH"].split(os.pathsep)
+    if not CHECKOUT:
+        return Check(name, "ok", f"sourced: {prefixes[0]}")
+    fresh = _run([sys.executable, str(CHECKOUT / "ros2_ws" / "build_workspace.py"), "--check"])
+    if fresh.returncode == 0:
+        return Check(name, "ok", f"built, on {prefixes[-1]}")
+    return Check(name, "warning", _last_line(fresh.stdout + fresh.stderr), _SETUP)
 
 
 def _round_trip(environment: dict[str, str]) -> Check:
@@ -231,7 +241,7 @@ def _shared_memory(folder: Path = Path("/dev/shm")) -> Iterator[Check]:
 def _checkpoint() -> Iterator[Check]:
     name = "trained policy"
     try:
-        path = PROJECT / load_config(_CONFIG).policy.checkpoint
+        path = shipped(load_config(_CONFIG).policy.checkpoint)
         from sortie_policy.checkpoint import load_metadata
 
         metadata = load_metadata(path)
@@ -240,8 +250,7 @@ def _checkpoint() -> Iterator[Check]:
     except ImportError as error:
         yield Check(name, "broken", str(error), _SETUP)
     else:
-        at = path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path
-        yield Check(name, "ok", f"{at}, format {metadata['format']}")
+        yield Check(name, "ok", f"{path}, format {metadata['format']}")
 
 
 def _optional() -> Iterator[Check]:
@@ -265,7 +274,7 @@ def _capacity() -> Iterator[Check]:
         many = int(threads) > cores
         mend = "set OMP_NUM_THREADS to the number of cores" if many else ""
         yield Check("torch threads", "warning" if many else "ok", found, mend, required=False)
-    free_gib = shutil.disk_usage(PROJECT).free / 2**30
+    free_gib = shutil.disk_usage(Path.cwd()).free / 2**30
     if free_gib < _FREE_GIB:
         yield Check("free disk", "warning", f"{free_gib:.1f} GiB", "make room: runs and checkpoints go to runs/")
     else:

@@ -20,31 +20,51 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sortie_core.config import UserError
+from sortie_core.shipped import CHECKOUT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PROJECT = Path(__file__).resolve().parents[2]
 RECORD = "sortie_workspace.json"
 _DOMAINS = 101  # DDS domains 1 to 101 keep their ports below Linux' range for outgoing connections
 _DOMAIN_PORT, _DOMAIN_GAIN, _PARTICIPANT_OFFSET = 7400, 250, 10  # DDSI-RTPS 2.5, section 9.6.2.3
 
 
-def workspace_environment(base: Mapping[str, str] | None = None, project: Path = PROJECT) -> dict[str, str]:
+def workspace_environment(base: Mapping[str, str] | None = None, project: Path | None = CHECKOUT) -> dict[str, str]:
     """The variables for a child process that imports rclpy, `sortie_interfaces` or a package of the workspace.
 
-    The Python packages of the workspace are taken from their sources, so that an edit takes effect at once; messages
-    and everything else come from the install folder. ``ROS_DOMAIN_ID`` is a free one unless given, so that two runs on
-    one machine do not hear each other; ``ROS_AUTOMATIC_DISCOVERY_RANGE`` keeps DDS on this machine unless given.
+    The workspace is that of the checkout. Where `sortie` is installed without one, it is whatever workspace the calling
+    shell has sourced. ``ROS_DOMAIN_ID`` is a free one unless given, so that two runs on one machine do not hear each
+    other; ``ROS_AUTOMATIC_DISCOVERY_RANGE`` keeps DDS on this machine unless given.
 
     Args:
         base: the variables to start from; None for this process's.
-        project: the checkout that holds ros2_ws.
+        project: the checkout that holds ros2_ws; None where there is none.
 
     Raises:
-        UserError: the workspace is not built, or what it was built on is gone.
+        UserError: there is no workspace, it is not built, or what it was built on is gone.
     """
     environment = dict(os.environ if base is None else base)
+    if project:
+        _add_checkout(environment, project)
+    elif not any(_holds_workspace(prefix) for prefix in _entries(environment, "AMENT_PREFIX_PATH")):
+        raise UserError(
+            "no ROS 2 with Sortie's workspace here, which pip does not install; clone Sortie's repository and run "
+            "`make setup` there, or source a ROS workspace in which its ros2_ws/src is built"
+        )
+    environment.setdefault("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
+    environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    if not environment.get("ROS_DOMAIN_ID"):
+        environment["ROS_DOMAIN_ID"] = str(free_domain())
+    return environment
+
+
+def _holds_workspace(prefix: str) -> bool:
+    return (Path(prefix) / "share" / "sortie_bringup" / "package.xml").is_file()
+
+
+def _add_checkout(environment: dict[str, str], project: Path) -> None:
+    """The workspace's Python packages from their sources, where an edit takes effect at once; the rest as installed."""
     install = project / "ros2_ws" / "install"
     underlay = _underlay(install)
     python = f"python{sys.version_info[0]}.{sys.version_info[1]}"
@@ -61,11 +81,6 @@ def workspace_environment(base: Mapping[str, str] | None = None, project: Path =
     for name in ("ROS_DISTRO", "ROS_VERSION"):
         if name in underlay:
             environment.setdefault(name, underlay[name])
-    environment.setdefault("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
-    environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    if not environment.get("ROS_DOMAIN_ID"):
-        environment["ROS_DOMAIN_ID"] = str(free_domain())
-    return environment
 
 
 def free_domain() -> int:

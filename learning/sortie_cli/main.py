@@ -33,6 +33,9 @@ Out = Annotated[Path | None, typer.Option(metavar="DIR", help="New folder for th
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out DIR.")]
 Seeds = Annotated[int, typer.Option(min=1, help="Fly so many missions one after the other, seeds counting up.")]
 View = Annotated[bool, typer.Option("--view", help="Show the run in the browser, and to Foxglove.")]
+Only = Annotated[
+    str, typer.Option(metavar="PART", help="Start only this part, the rest elsewhere: world, or drones such as 0-3.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
@@ -44,6 +47,7 @@ def sim(
     lockstep: Annotated[
         bool, typer.Option("--lockstep", help="Each tick waits for every drone: bit-exact replay, any speed.")
     ] = False,
+    only: Only = "",
     view: View = False,
     seeds: Seeds = 1,
     json: Json = False,
@@ -51,11 +55,12 @@ def sim(
     """Fly a mission as a graph of ROS 2 nodes, in simulation."""
     loaded = _load(config, overrides)
     if seeds > 1:
+        _refuse_part(only)
         flags = [*(["--lockstep"] if lockstep else []), *(["--view"] if view else [])]
         _fly_series("sim", [str(config), *(overrides or []), *flags], loaded.seed, seeds, out, json)
     from sortie_cli.graph import run_graph
 
-    run_graph(config, overrides, out, lockstep=lockstep, view=view, json=json)
+    run_graph(config, overrides, out, only, lockstep=lockstep, view=view, json=json)
 
 
 @app.command()
@@ -63,6 +68,7 @@ def fly(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file, e.g. configs/flight/mavlink.yaml.")],
     overrides: Overrides = None,
     out: Out = None,
+    only: Only = "",
     yes: Annotated[bool, typer.Option("--yes", help="Arm as soon as the checklist is green, without asking.")] = False,
     view: View = False,
     seeds: Seeds = 1,
@@ -79,13 +85,19 @@ def fly(
     changes = [*(overrides or []), *(["flight.confirm=false"] if yes else [])]
     loaded = load(FlightConfig, config, changes)
     if seeds > 1:
+        _refuse_part(only)
         if loaded.asks:
             raise _user_error("--seeds flies many missions without asking; add --yes, or flight.peers=true")
         flags = ["--view"] if view else []
         _fly_series("fly", [str(config), *changes, *flags], loaded.seed, seeds, out, json)
     from sortie_cli.graph import run_graph
 
-    run_graph(config, changes, out, view=view, json=json)
+    run_graph(config, changes, out, only, view=view, json=json)
+
+
+def _refuse_part(only: str) -> None:
+    if only:
+        raise _user_error("--only starts a part of one mission; leave out --seeds")
 
 
 def _fly_series(
@@ -232,6 +244,7 @@ def cluster(
     lockstep: Annotated[
         bool, typer.Option("--lockstep", help="Live, simulated backend: each tick waits for every node; exact replay.")
     ] = False,
+    only: Only = "",
     view: View = False,
     json: Json = False,
 ) -> None:
@@ -244,7 +257,11 @@ def cluster(
     if isinstance(load_any(config, overrides or []), LiveConfig):
         from sortie_cli.graph import run_graph
 
-        run_graph(config, overrides, out, lockstep=lockstep, view=view, json=json)
+        run_graph(config, overrides, out, only, lockstep=lockstep, view=view, json=json)
+    if only:
+        raise _user_error(
+            "--only starts a part of a live cluster, such as configs/cluster_live.yaml; leave it out"
+        )
     loaded = load(ClusterConfig, config, overrides or [])
     from sortie_cli.run_folder import resumable_run
     from sortie_cluster.scenario import make_scenario

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sortie_core.config import load_config
 from sortie_core.layout import sample_layout
+from sortie_core.shipped import shipped
 from sortie_expert.assignment import WORKING_GAP, solve
 from sortie_expert.local_search import auction_plan, improve
 from sortie_expert.problem import AssignmentProblem
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Row = dict[str, Any]
 
-_CONFIG = Path(__file__).resolve().parents[2] / "configs" / "scarce.yaml"
+_CONFIG = shipped("configs/scarce.yaml")
 SIZES = ((8, 5, 3), (15, 4, 3), (30, 6, 3))
 """Agents, consumers, resources."""
 _LAYOUTS = 8

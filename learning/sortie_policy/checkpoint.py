@@ -20,13 +20,13 @@ import yaml
 from sortie_core.config import Config, Configuration, UserError
 from sortie_core.files import write_atomically
 from sortie_core.observation import layout
+from sortie_core.shipped import find
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 STAGES = ("encode", "mix", "attend", "advance", "act")
 FORMAT = 1
-_PROJECT = Path(__file__).resolve().parents[2]
 _FIXED_AT_TRAINING = (
     "network", "cell", "exchanges", "keep_decisions", "graph_filter", "cluster_mask", "hops", "hidden", "key_dim",
     "mlp_width", "integrator", "correction_mps",
@@ -78,20 +78,19 @@ class MissingCheckpointError(UserError):
 
 
 def locate(path: str | Path) -> Path:
-    """The file that a checkpoint's path means: in the working folder, or else in the project's.
+    """The file that a checkpoint's path means: in the working folder, or else shipped under this name.
 
     Raises:
-        UserError: it is in neither.
+        UserError: it is neither.
     """
-    for place in (Path(path).absolute(), _PROJECT / path):
-        if place.is_file():
-            return place
+    if (file := find(path).absolute()).is_file():
+        return file
     if Path(path).is_dir():
         what = "is a folder"
     elif Path(path).is_absolute():
         what = "does not exist"
     else:
-        what = f"is not in {' or '.join(dict.fromkeys(map(str, (Path.cwd(), _PROJECT))))}"
+        what = f"is not in {Path.cwd()}, and none is shipped under this name"
     raise MissingCheckpointError(f"checkpoint {path} {what}")
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 
 import numpy as np
 
 from sortie_core.config import Config, load_config
 from sortie_core.layout import sample_layout
 from sortie_core.packets import Consumers, LocalView, Packet
+from sortie_core.shipped import shipped
 from sortie_policy.runtime import AgentRuntime
 
-_CONFIG = Path(__file__).resolve().parents[2] / "configs" / "delivery.yaml"
+_CONFIG = shipped("configs/delivery.yaml")
 _WARM_UP_TICKS = 10
 
 

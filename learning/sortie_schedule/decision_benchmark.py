@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,10 @@ from sortie_cluster.cluster_world import ClusterWorld
 from sortie_cluster.config import ClusterConfig
 from sortie_cluster.scenario import make_scenario
 from sortie_core.config import load
+from sortie_core.shipped import shipped
 from sortie_schedule.schedulers import LGTC, scheduler
 
-_CONFIG = Path(__file__).resolve().parents[2] / "configs" / "cluster.yaml"
+_CONFIG = shipped("configs/cluster.yaml")
 _NODES = ["cluster.n_nodes=100", "arrivals.n_tasks=6000"]
 _SETTINGS = {
     "fresh state": [],

@@ -8,7 +8,9 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-_CONFIG = Path(__file__).resolve().parents[2] / "configs" / "scarce.yaml"
+from sortie_core.shipped import shipped
+
+_CONFIG = shipped("configs/scarce.yaml")
 _ENVS = 256
 """Environments of each process, so that twice the processes do twice the work."""
 _UPDATES = 8

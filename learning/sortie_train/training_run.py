@@ -8,12 +8,12 @@ same machine, also after a kill and a resume.
 from __future__ import annotations
 
 import copy
+import importlib.metadata
 import math
 import subprocess
 import time
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,6 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from sortie_core.config import UserError
 from sortie_core.files import write_atomically
+from sortie_core.shipped import CHECKOUT
 from sortie_policy import contraction
 from sortie_policy.actor_critic import LGTCPolicy
 from sortie_policy.checkpoint import load_metadata, write_checkpoint
@@ -39,6 +40,7 @@ from sortie_train.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from torch import Tensor, nn
 
@@ -307,10 +309,12 @@ def _known_mean(figures: list[float]) -> float:
 
 
 def _commit() -> str:
-    """The commit of the working tree, for the record."""
+    """The commit of the working tree, or the version of what is installed without one, for the record."""
+    if not CHECKOUT:  # where it lies may be in somebody else's working tree
+        return f"v{importlib.metadata.version('sortie')}"
     describe = ["git", "describe", "--always", "--dirty"]
     try:
-        done = subprocess.run(describe, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
+        done = subprocess.run(describe, capture_output=True, text=True, check=True, cwd=CHECKOUT)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return done.stdout.strip()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 from sortie_cluster.cluster_world import ClusterWorld
@@ -11,8 +10,9 @@ from sortie_cluster.config import ClusterConfig
 from sortie_cluster.rules import rule
 from sortie_cluster.scenario import make_scenario
 from sortie_core.config import load
+from sortie_core.shipped import shipped
 
-_CONFIG = Path(__file__).resolve().parents[2] / "configs" / "cluster.yaml"
+_CONFIG = shipped("configs/cluster.yaml")
 _RULES = ("fifo", "jsq_neighbours", "jsq_neighbours+steal", "rec")
 
 

@@ -11,7 +11,6 @@ import json
 import math
 import types
 import typing
-from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 import yaml
@@ -33,9 +32,11 @@ from sortie_core.config_sections import (
     Train,
     World,
 )
+from sortie_core.shipped import find
 
 if typing.TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 
 class UserError(Exception):
@@ -164,13 +165,14 @@ def load(kind: type[Kind], path: str | Path, overrides: Iterable[str] = ()) -> K
 
     Args:
         kind: what it configures.
-        path: the YAML file; where it has the key ``extends``, only what differs from the file named there.
+        path: the YAML file, in the working folder or shipped (`sortie_core.shipped.find`); where it has the key
+            ``extends``, only what differs from the file named there, which lies beside it or is shipped.
         overrides: strings ``section.key=value``; the value is YAML.
 
     Raises:
         UserError: one line that names the file or key and how to mend it.
     """
-    data = _read(Path(path), [], kind)
+    data = _read(find(path), [], kind)
     changed = dict(map(_split, overrides))
     _apply(data, changed.items(), kind)
     return _validate(data, str(path), kind, changed)
@@ -182,7 +184,7 @@ def sections(path: str | Path) -> set[str]:
     Raises:
         UserError: it cannot be read.
     """
-    return set(_read(Path(path), [], Config))
+    return set(_read(find(path), [], Config))
 
 
 def _read(path: Path, extending: list[Path], kind: type[Configuration]) -> dict[str, Any]:
@@ -204,7 +206,7 @@ def _read(path: Path, extending: list[Path], kind: type[Configuration]) -> dict[
     if not isinstance(base, str):
         raise UserError(f"{path}: extends must name a file (got {base!r})")
     try:
-        return _merged(_read(path.parent / base, [*extending, path.resolve()], kind), data, _FREE)
+        return _merged(_read(find(base, path.parent), [*extending, path.resolve()], kind), data, _FREE)
     except UserError as error:
         raise error if extending else UserError(f"{path} extends {base}: {error}") from None
 

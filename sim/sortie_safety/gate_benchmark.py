@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sortie_core.config import load_config
+from sortie_core.shipped import shipped
 from sortie_safety.safety_gate import Command, Kinematics, SafetyGate
 from sortie_safety.shield import Others
 
 if TYPE_CHECKING:
     from sortie_core.config import Config
 
-_CONFIG = Path(__file__).resolve().parents[2] / "configs" / "delivery.yaml"
+_CONFIG = shipped("configs/delivery.yaml")
 _TEAMS = (8, 15)
 _TICKS = 40
 _LATTICE_M = 0.9

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sortie_core.config import Config, UserError, load_config
+from sortie_core.shipped import shipped
 from sortie_sim.gym_motion import load_aviaries, quiet
 from sortie_sim.pybullet_motion import PyBulletMotion
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 N_DRONES = 10
 SLICE_S = 0.25
-CONFIG = Path(__file__).parents[2] / "configs" / "delivery.yaml"
+CONFIG = shipped("configs/delivery.yaml")
 
 
 def run(seconds: float = 10.0, config: Config | None = None) -> dict[str, Any]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import numpy as np
 
 from sortie_core.config import Config, load_config
 from sortie_core.layout import sample_layout
 from sortie_core.observation import observe
+from sortie_core.shipped import shipped
 from sortie_core.state import stored_batch_last
 from sortie_sim.point_world import PointWorld
 
-_CONFIG = Path(__file__).parents[2] / "configs" / "delivery.yaml"
+_CONFIG = shipped("configs/delivery.yaml")
 _BLOCK_PAIRS = 400_000
 """Pairs of drones stepped together, which keeps the pairwise arrays in the processor's cache."""
 _MOST_ENVS = 1024

@@ -73,7 +73,7 @@ def test_help_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        ("sim", ["CONFIG", "SECTION.KEY=VALUE", "--out", "--lockstep", "--json"]),
+        ("sim", ["CONFIG", "SECTION.KEY=VALUE", "--out", "--lockstep", "--only", "--json"]),
         ("train", ["CONFIG", "SECTION.KEY=VALUE", "--out", "--resume"]),
         ("evaluate", ["CONFIG", "SECTION.KEY=VALUE", "--out", "--resume", "--jobs", "--json"]),
         ("sweep", ["CONFIG", "SECTION.KEY=VALUE", "--out", "--resume", "--jobs"]),
@@ -105,6 +105,9 @@ def test_bad_input_is_one_line_in_a_process_of_its_own(command: str) -> None:
         (["sim", CONFIG, "comm.radius_m"], ["comm.radius_m", "section.key=value"]),
         (["sim", CONFIG, "team.n_agents=many"], ["team.n_agents", "many"]),
         (["sim", CONFIG, "team.n_agents=0"], ["team.n_agents", "0"]),
+        (["sim", CONFIG, "--only", "world"], ["--only", "export ROS_DOMAIN_ID=42"]),
+        (["sim", CONFIG, "--only", "world", "--seeds", "3"], ["--only", "leave out --seeds"]),
+        (["cluster", "configs/cluster.yaml", "--only", "0-3"], ["--only", "configs/cluster_live.yaml"]),
         (["sim", CONFIG, "comm.loss=1.5"], ["comm.loss", "1.5"]),
         (["train", CONFIG, "--resume"], ["--resume", "--out"]),
         (["train", CONFIG, "--resume", "--out", "absent"], ["absent"]),

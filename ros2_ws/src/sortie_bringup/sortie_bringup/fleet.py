@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sortie_bridge.dask_backend import reachable
+from sortie_bringup.part import part_of
 from sortie_cluster.live_config import LiveConfig
 from sortie_core.config import UserError
 from sortie_core.flight_config import FlightConfig
@@ -25,6 +26,8 @@ MANAGER = "mission"
 MOST_PROCESSES = 100
 """Fast DDS finds no ports for more participants on one machine."""
 RECORDER, RECORDING = "recorder", "run.mcap"
+ENCLAVES = "/sortie"
+"""Above the enclaves of all processes; configs/security/policy.xml grants them what they need."""
 _N_INFRASTRUCTURE = 9
 """World or bridge, radio, safety gate, manager, runner, recorder, viewer; in flight vehicles and peers."""
 Value = str | bool | int | list[str]
@@ -65,20 +68,30 @@ class NodeDescription:
             return f"drone_{self.drones[0]}"
         return f"drones_{self.drones[0]}-{self.drones[-1]}" if self.drones else self.title or str(self.name)
 
+    @property
+    def enclave(self) -> str:
+        """Where its keys and permissions lie in a keystore, if the graph is secured."""
+        return f"{ENCLAVES}/{self.label.replace('-', '_')}"
+
 
 def fleet(
     config: Config,
     config_file: str | Path,
     overrides: Sequence[str] = (),
     out: str | Path | None = None,
+    only: str = "",
 ) -> list[NodeDescription]:
-    """The processes of one mission.
+    """The processes of one mission, or a part of them.
 
     Args:
         config: `config_file` with `overrides`, loaded.
         config_file: what every node reads for itself.
         overrides: strings ``section.key=value``.
         out: where the mission's manager writes; None for nowhere.
+        only: the part, as `sortie_bringup.part.part_of` has it.
+
+    Raises:
+        UserError: there is no such part.
 
     Returns:
         World, radio, safety gate, manager, and the agents: ros.agents_per_process of them to a process. A live cluster
@@ -106,9 +119,9 @@ def fleet(
         *([NodeDescription("sortie_flight", gate, "safety_gate", "/", common, outlives=flown)] if gate else []),
         NodeDescription(managing, executable, MANAGER, "/", manager),
     ]
-    n_agents, size = config.team.n_agents, config.ros.agents_per_process
-    groups = [tuple(range(first, min(first + size, n_agents))) for first in range(0, n_agents, size)]
-    return infrastructure + [_agents(drones, common) for drones in groups]
+    part, size = part_of(only, config.team.n_agents), config.ros.agents_per_process
+    groups = [part.drones[first : first + size] for first in range(0, len(part.drones), size)]
+    return (infrastructure if part.world else []) + [_agents(drones, common) for drones in groups]
 
 
 def _is_recorded(config: Config, out: str | Path | None) -> bool:
@@ -150,18 +163,23 @@ def _vehicles(
     return nodes
 
 
-def check(config: Config) -> None:
+def check(config: Config, only: str = "") -> None:
     """Refuse what no node could fly, or no cluster run, before any process is started.
 
+    Args:
+        config: of the mission.
+        only: the part of its processes that this machine runs.
+
     Raises:
-        UserError: too many processes, heights that the safety gate forbids, no usable checkpoint, a layout that does
-            not fit into the arena; or tasks that cannot be read, or a Dask scheduler that does not answer.
+        UserError: no such part, too many processes, heights that the safety gate forbids, no usable checkpoint, a
+            layout that does not fit into the arena; or tasks that cannot be read, or a Dask scheduler that does not
+            answer.
     """
-    most = MOST_PROCESSES - _N_INFRASTRUCTURE
-    if config.team.n_agents > most * config.ros.agents_per_process:
+    most, here = MOST_PROCESSES - _N_INFRASTRUCTURE, len(part_of(only, config.team.n_agents).drones)
+    if here > most * config.ros.agents_per_process:
         raise UserError(
-            f"ros.agents_per_process: {config.ros.agents_per_process} makes more processes of {config.team.n_agents} "
-            f"drones than one machine's DDS can hold ({MOST_PROCESSES}); raise it to {-(-config.team.n_agents // most)}"
+            f"ros.agents_per_process: {config.ros.agents_per_process} makes more processes of {here} "
+            f"drones than one machine's DDS can hold ({MOST_PROCESSES}); raise it to {-(-here // most)}"
         )
     if isinstance(config, LiveConfig):
         _check_live(config)

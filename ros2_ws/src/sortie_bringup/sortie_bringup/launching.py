@@ -22,6 +22,7 @@ from launch_ros.actions import Node
 from sortie_bringup.fleet import NodeDescription, check, fleet
 from sortie_bringup.processes import prefix
 from sortie_cluster.live_config import load_graph_config
+from sortie_core.shipped import find
 
 if TYPE_CHECKING:
     from launch import LaunchContext, LaunchDescriptionEntity
@@ -32,18 +33,18 @@ class RunFailed(Exception):
     """Makes `ros2 launch` end with exit code 1."""
 
 
-def describe(config_file: Path, example: str) -> LaunchDescription:
+def describe(config_file: str, example: str) -> LaunchDescription:
     """The arguments of a launch file, and the nodes that they ask for.
 
     Args:
-        config_file: the configuration where none is named.
+        config_file: the shipped configuration, for where none is named.
         example: overrides, for the arguments' description.
     """
     arguments = [
         DeclareLaunchArgument(
             "config",
-            default_value=str(config_file),
-            description="YAML file of the whole configuration.",
+            default_value=config_file,
+            description="YAML file of the whole configuration, yours or a shipped one.",
         ),
         DeclareLaunchArgument(
             "overrides",
@@ -63,6 +64,11 @@ def describe(config_file: Path, example: str) -> LaunchDescription:
             description="Show the run in the browser, to Foxglove and to RViz.",
         ),
         DeclareLaunchArgument(
+            "only",
+            default_value="",
+            description="Start only this part, the rest being started elsewhere: world, or drones such as 0-3.",
+        ),
+        DeclareLaunchArgument(
             "out",
             default_value="",
             description="Folder for the outcome; nothing is written where empty.",
@@ -73,15 +79,16 @@ def describe(config_file: Path, example: str) -> LaunchDescription:
 
 
 def _bring_up(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    config_file, overrides, out = (
-        LaunchConfiguration(name).perform(context) for name in ("config", "overrides", "out")
+    config_file, overrides, only, out = (
+        LaunchConfiguration(name).perform(context) for name in ("config", "overrides", "only", "out")
     )
     given = [name for name in ("lockstep", "view") if LaunchConfiguration(name).perform(context) == "true"]
     changes = [*shlex.split(overrides), *(f"ros.{name}=true" for name in given)]
     config = load_graph_config(config_file, changes)
-    check(config)
+    check(config, only)
     folder = Path(out).resolve() if out else None
-    return [action for node in fleet(config, Path(config_file).resolve(), changes, folder) for action in _actions(node)]
+    nodes = fleet(config, find(config_file).resolve(), changes, folder, only)
+    return [action for node in nodes for action in _actions(node)]
 
 
 def _actions(node: NodeDescription) -> list[LaunchDescriptionEntity]:
@@ -92,6 +99,7 @@ def _actions(node: NodeDescription) -> list[LaunchDescriptionEntity]:
         namespace=node.namespace,
         parameters=[dict(node.parameters)],
         arguments=list(node.arguments),
+        ros_arguments=["--enclave", node.enclave],
         output="screen",
         prefix=shlex.join(prefix(node)),
         exec_name=node.label,

@@ -54,7 +54,8 @@ def command_line(node: NodeDescription) -> list[str]:
     if not path.exists():
         raise UserError(f"no executable {path}; run `make setup` to build the workspace again")
     remaps = [("__node", node.name), ("__ns", node.namespace)]
-    ros = [item for name, value in remaps if value for item in ("-r", f"{name}:={value}")]
+    ros = ["--enclave", node.enclave]
+    ros += [item for name, value in remaps if value for item in ("-r", f"{name}:={value}")]
     # JSON is YAML, with every string quoted.
     ros += [item for name, value in node.parameters.items() for item in ("-p", f"{name}:={json.dumps(value)}")]
     return [str(path), *node.arguments, "--ros-args", *ros]
@@ -72,6 +73,10 @@ class ProcessGroup:
         self._say = say
         self._running: list[tuple[NodeDescription, subprocess.Popen[str]]] = []
         self._readers: list[threading.Thread] = []
+
+    def __len__(self) -> int:
+        """How many run, as far as `ended` has told."""
+        return len(self._running)
 
     def start(self, node: NodeDescription) -> None:
         """Start one process.

@@ -19,13 +19,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from sortie_bringup.display import LiveLine, draw, outcome_table
-from sortie_bringup.fleet import MANAGER, RECORDING, check, fleet
+from sortie_bringup.fleet import ENCLAVES, MANAGER, RECORDING, check, fleet
+from sortie_bringup.part import part_of
 from sortie_bringup.processes import ProcessGroup, describe
 from sortie_bringup.shared_memory import remove_orphans
 from sortie_cluster.live_config import LiveConfig, load_graph_config
 from sortie_core.config import Config, UserError
 from sortie_core.files import write_atomically
 from sortie_core.flight_config import FlightConfig
+from sortie_core.shipped import find
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +60,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--lockstep", action="store_true", help="each tick waits for all commands; same as ros.lockstep=true"
     )
+    parser.add_argument("--only", default="", metavar="PART", help="start no more than world, or drones such as 0-3")
     parser.add_argument("--view", action="store_true", help="show the run in the browser; same as ros.view=true")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON instead of a table")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="changes to the configuration")
@@ -77,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         flags = {"ros.lockstep=true": options.lockstep, "ros.view=true": options.view}
         overrides = [*options.overrides, *(change for change, given in flags.items() if given)]
         config = load_graph_config(options.config, overrides)
-        check(config)
+        check(config, options.only)
         exit_code = _fly(options, config, overrides, console)
         if not options.json:
             _show_again(config, options.out.resolve(), console)
@@ -104,8 +107,10 @@ def _fly(options: argparse.Namespace, config: Config, overrides: list[str], cons
     remove_orphans()
     processes = ProcessGroup(lambda label, line: console.print(f"[cyan]\\[{label}][/cyan] {escape(line)}"))
     try:
-        for node in fleet(config, Path(options.config).resolve(), overrides, folder):
+        for node in fleet(config, find(options.config).resolve(), overrides, folder, options.only):
             processes.start(node)
+        if not part_of(options.only, config.team.n_agents).world:
+            return _host(processes, LiveLine(console, config.duration_s, quiet=options.json))
         with _view(config, console, quiet=options.json) as view:
             exit_code = _follow(processes, view)
     finally:
@@ -134,6 +139,16 @@ def _view(config: Config, console: Console, *, quiet: bool) -> LiveLine | Flight
         return FlightConsole(console, config, quiet=quiet)
     doing = ("scheduling", "of the tasks ended") if isinstance(config, LiveConfig) else ("flying", "delivered")
     return LiveLine(console, config.duration_s, quiet=quiet, doing=doing)
+
+
+def _host(processes: ProcessGroup, view: LiveLine) -> int:
+    """Keep agents up, for one mission after the other, until somebody ends that."""
+    try:
+        with view:
+            _follow(processes, view)
+    except KeyboardInterrupt:
+        return SUCCEEDED
+    raise RunnerError("all agents have ended; the reason is above")
 
 
 def _report_cluster(
@@ -175,7 +190,8 @@ def _follow(processes: ProcessGroup, view: Any) -> int:
     """Spin until the mission's manager has ended; returns its exit code.
 
     Raises:
-        RunnerError: another process without which no mission can go on has ended.
+        RunnerError: another process without which no mission can go on has ended, or all agents where there is no
+            manager.
         KeyboardInterrupt: somebody has interrupted, and nothing has to be done before the end.
     """
     # Imported while the children start, which takes them longer.
@@ -183,7 +199,7 @@ def _follow(processes: ProcessGroup, view: Any) -> int:
     from rclpy.experimental import EventsExecutor
     from rclpy.signals import SignalHandlerOptions
 
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    rclpy.init(args=["--ros-args", "--enclave", f"{ENCLAVES}/runner"], signal_handler_options=SignalHandlerOptions.NO)
     interrupted = False
     try:
         observer = view.make_observer()
@@ -211,7 +227,7 @@ def _follow(processes: ProcessGroup, view: Any) -> int:
 
 
 def _ended(processes: ProcessGroup, observer: MissionObserver) -> int | None:
-    """The exit code of the mission's manager, if it has ended; agents that have are reported."""
+    """The exit code of the mission's manager, if it or everything has ended; agents that have are reported."""
     for node, exit_code in processes.ended():
         if node.name == MANAGER and exit_code in (SUCCEEDED, FAILED, BAD_INPUT):
             return exit_code
@@ -220,7 +236,7 @@ def _ended(processes: ProcessGroup, observer: MissionObserver) -> int | None:
         if not node.drones:
             print(f"sortie: {node.label} ended with {describe(exit_code)}; the mission goes on", file=sys.stderr)
         observer.report_exit(node.drones, describe(exit_code))
-    return None
+    return None if len(processes) else FAILED
 
 
 def _interrupt(*_: object) -> NoReturn:
