@@ -37,6 +37,7 @@ INSTALL = WORKSPACE / "install"
 RECORD = INSTALL / "sortie_workspace.json"  # read by sortie_cli.environment
 PYPI_PYTHON = "3.11"  # the one the ROS wheels on PyPI are built for
 FOREIGN = ("crazyflie_interfaces",)  # parts of packages of others; over a whole one, a part would hide the rest
+OUTSIDE = {"sortie_bringup": "launch"}  # folders of the project that packages install from
 SOURCED = ("AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "ROS_DISTRO", "ROS_VERSION")
 
 
@@ -209,8 +210,10 @@ def package_digests(left_out: Sequence[str] = ()) -> dict[str, str]:
     for manifest in sorted(SOURCES.glob("*/package.xml")):
         if manifest.parent.name in left_out:
             continue
-        files = [path for path in manifest.parent.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-        found[manifest.parent.name] = digest(files)
+        name = manifest.parent.name
+        folders = [manifest.parent, *([ROOT / OUTSIDE[name]] if name in OUTSIDE else [])]
+        files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+        found[name] = digest([path for path in files if "__pycache__" not in path.parts])
     return found
 
 

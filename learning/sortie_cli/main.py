@@ -259,9 +259,7 @@ def cluster(
 
         run_graph(config, overrides, out, only, lockstep=lockstep, view=view, json=json)
     if only:
-        raise _user_error(
-            "--only starts a part of a live cluster, such as configs/cluster_live.yaml; leave it out"
-        )
+        raise _user_error("--only starts a part of a live cluster, such as configs/cluster_live.yaml; leave it out")
     loaded = load(ClusterConfig, config, overrides or [])
     from sortie_cli.run_folder import resumable_run
     from sortie_cluster.scenario import make_scenario

@@ -1,4 +1,6 @@
-"""Installs the fleet description and the runner of Sortie as a ROS package."""
+"""Installs the fleet description, the runner and the launch files of Sortie as a ROS package."""
+
+from glob import glob
 
 from setuptools import find_packages, setup
 
@@ -11,6 +13,7 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
+        (f"share/{NAME}/launch", [*glob("../../../launch/*.launch.py"), *glob("../../../launch/*.rviz")]),
     ],
     install_requires=["setuptools"],
     zip_safe=False,
