@@ -5,7 +5,7 @@ PYTHON ?= $(if $(AMENT_PREFIX_PATH),python3,$(or $(shell command -v python3.11),
 CONFIG ?= configs/delivery.yaml
 IN_WORKSPACE := .venv/bin/python -m sortie_cli.environment
 
-.PHONY: help setup sim train evaluate bench doctor test clean
+.PHONY: help setup sim train evaluate bench doctor reference test clean
 
 help:
 	@echo "make sim      fly the mission of $(CONFIG)        make test   all tests, ruff and mypy"
@@ -31,6 +31,10 @@ bench: setup
 
 doctor: setup
 	@.venv/bin/sortie doctor
+
+# docs/reference and configs/schema, from the schema, the shipped files and the definitions of messages
+reference: setup
+	@.venv/bin/python -m sortie_cli.reference
 
 # every check runs, whatever the one before it found; a worker that crashes ends the tests, which else wait forever
 test: setup

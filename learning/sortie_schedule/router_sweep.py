@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from rich.table import Table
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sortie_cluster.config import ClusterConfig
-
-_SUITE = "suite"
 
 
 def plan(config: ClusterConfig, out: Path) -> list[Run]:
@@ -49,16 +47,15 @@ def read_training(config: ClusterConfig, name: str, seed: int) -> tuple[QTrainin
     Raises:
         UserError: a key that there is not, or a suite that there is not.
     """
-    keys: dict[str, Any] = dict(config.trainings[name])
-    suite = keys.pop(_SUITE, "")
-    if suite and suite not in config.suites:
-        raise UserError(f"trainings.{name}.suite: there is no suite {suite!r}; there are {', '.join(config.suites)}")
     try:
-        training = QTraining.model_validate(keys | {"seed": seed})
+        training = QTraining.model_validate(config.trainings[name] | {"seed": seed})
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, ("trainings", name, *first["loc"])))
         raise UserError(f"{key}: {first['msg'].removeprefix('Value error, ')}") from None
+    suite = training.suite
+    if suite and suite not in config.suites:
+        raise UserError(f"trainings.{name}.suite: there is no suite {suite!r}; there are {', '.join(config.suites)}")
     here = config.changed(config.suites[suite].keys, f"suites.{suite}") if suite else config
     return training, here
 

@@ -55,6 +55,7 @@ class QTraining(Section):
     """How a router is trained.
 
     Attributes:
+        suite: of the configuration, in whose setting it is trained; empty for the configuration's own.
         mixer: dqn, independent learners; or qmix.
         graph: none, mean, full or attention; see `value_networks`.
         observation: local, a node's own queue; or neighbours.
@@ -67,7 +68,7 @@ class QTraining(Section):
         episode_s: length of an episode of a closed loop, s.
         updates_per_epoch: gradient steps.
         batch: decisions per gradient step.
-        learning_rate: of Adam.
+        learning_rate: of the optimiser, Adam.
         gamma: discount per second.
         lookahead_s: rewards of at least so long count as they were, s, before the target network values the rest.
         hidden: width of the layers.
@@ -79,6 +80,7 @@ class QTraining(Section):
         evaluation_s: length of these in a closed loop, s.
     """
 
+    suite: str = ""
     mixer: Literal["dqn", "qmix"] = "qmix"
     graph: Literal["none", "mean", "full", "attention"] = "attention"
     observation: Literal["local", "neighbours"] = "neighbours"

@@ -145,7 +145,7 @@ class Learned(Section):
 
     Attributes:
         training: key of `trainings`.
-        epoch: after which its network is taken; None for the last one.
+        epoch: the network after this one is taken; None for the last one.
         max_hops: how often it may hand a task over.
     """
 
@@ -187,10 +187,11 @@ class Claim(Section):
     """Something that is said about policies, and decided by the figures of a suite.
 
     Attributes:
-        says: in words.
-        suite: where.
-        policy: of whom.
-        figure: of a row; "relative" is completion_mean_s over that of the reference, "relative_p99" likewise.
+        says: the claim in words.
+        suite: in which it is decided.
+        policy: whose figure decides.
+        figure: of a row of the table; "relative" is completion_mean_s over that of the reference, "relative_p99"
+            likewise.
         than: the policy whose figure is subtracted, run by run; empty for none.
         at_most: what the figure, or the difference, must not exceed.
         at_least: what it must reach.

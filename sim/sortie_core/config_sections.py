@@ -7,11 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+INFINITE = "infinite"
+"""Marks, in JSON schemas, which cannot say it, numbers that may be infinite."""
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
-PositiveOrInf = Annotated[float, Field(gt=0, allow_inf_nan=True)]
+PositiveOrInf = Annotated[float, Field(gt=0, allow_inf_nan=True, json_schema_extra={INFINITE: True})]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**53)]
 

@@ -31,7 +31,15 @@ Address = Annotated[str, AfterValidator(_fillable)]
 
 
 class VehicleEntry(Section):
-    """What is different about one drone; keys as in the section `flight`."""
+    """What is different about one drone; None as in the section `flight`.
+
+    Attributes:
+        adapter: what speaks to it.
+        address: where it is; fields as in flight.address.
+        origin: where the origin of its own local frame lies in the world: x, y, z, m; None: they are the same.
+        battery_warn_v: it does not start below this, V.
+        battery_land_v: it is landed below this, V.
+    """
 
     adapter: Adapter | None = None
     address: Address | None = None

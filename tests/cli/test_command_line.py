@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+import shlex
 import subprocess
 import sys
 import types
@@ -13,8 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import typer
 
 from sortie_cli import main as command_line
+from sortie_cli.bench import BENCHES
+from sortie_cli.configurations import load_any
+from sortie_core.shipped import shipped
 
 if TYPE_CHECKING:
     from sortie_core.config import Config
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parents[2]
 CONFIG = str(PROJECT / "configs" / "delivery.yaml")
 Command = Callable[..., subprocess.CompletedProcess[str]]
+COMMANDS = {name: command for name, command in typer.main.get_command(command_line.app).commands.items()}
 
 
 def sortie(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -59,7 +65,7 @@ def test_help_names_every_command_within_half_a_second_of_processor_time() -> No
     done = sortie("--help")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0
-    for command in ("sim", "train", "evaluate", "sweep", "bench", "doctor"):
+    for command in COMMANDS:
         assert re.search(rf"^\W*{command}\b", done.stdout, re.MULTILINE), command
     assert (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime) < 0.5
 
@@ -77,7 +83,8 @@ def test_help_imports_nothing_heavy() -> None:
         ("train", ["CONFIG", "SECTION.KEY=VALUE", "--out", "--resume"]),
         ("evaluate", ["CONFIG", "SECTION.KEY=VALUE", "--out", "--resume", "--jobs", "--json"]),
         ("sweep", ["CONFIG", "SECTION.KEY=VALUE", "--out", "--resume", "--jobs"]),
-        ("bench", ["NAME", "point_world", "pybullet_world", "agent_tick", "lockstep_mission", "--json"]),
+        ("bench", ["NAME", *BENCHES, "--json"]),
+        ("init", ["NAME", "--kind", "--full"]),
         ("doctor", ["--json"]),
     ],
 )
@@ -85,6 +92,23 @@ def test_help_of_a_command_names_its_options(sortie_here: Command, command: str,
     done = sortie_here(command, "--help")
     assert done.returncode == 0
     assert [option for option in options if option not in done.stdout] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_ends_with_an_example_that_the_command_takes(name: str) -> None:
+    """Its options are there, and its configuration is shipped."""
+    command = COMMANDS[name]
+    first, *_ = command.epilog.removeprefix("Example: ").split(" && ")
+    program, called, *arguments = shlex.split(first)
+    assert (program, called) == ("sortie", name)
+    context = command.make_context(name, arguments)
+    if config := context.params.get("config"):
+        assert shipped(config).is_file()
+        assert load_any(shipped(config), context.params["overrides"])
+
+
+def test_lines_of_the_list_of_commands_are_short() -> None:
+    assert {name: line for name, command in COMMANDS.items() if len(line := command.get_short_help_str(200)) > 66} == {}
 
 
 @pytest.mark.parametrize("command", ["sim", "train", "evaluate"])
@@ -152,7 +176,7 @@ def test_an_interrupt_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_line, "_load", interrupted)
+    monkeypatch.setattr("sortie_cli.configurations.load_mission", interrupted)
     monkeypatch.setattr(sys, "argv", ["sortie", "train", CONFIG])
     with pytest.raises(SystemExit) as ended:
         command_line.main()
@@ -164,7 +188,7 @@ def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def defective(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(command_line, "_load", defective)
+    monkeypatch.setattr("sortie_cli.configurations.load_mission", defective)
     monkeypatch.setattr(sys, "argv", ["sortie", "train", CONFIG])
     with pytest.raises(ZeroDivisionError):
         command_line.main()

@@ -1,0 +1,40 @@
+"""Arguments and options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sortie_cli.completion import complete_configuration, complete_override
+
+
+def configuration_file(example: str) -> typer.models.ArgumentInfo:
+    """The argument CONFIG of a command."""
+    found: typer.models.ArgumentInfo = typer.Argument(
+        metavar="CONFIG", help=f"YAML file, e.g. {example}.", autocompletion=complete_configuration
+    )
+    return found
+
+
+Mission = Annotated[Path, configuration_file("configs/delivery.yaml")]
+Flight = Annotated[Path, configuration_file("configs/flight/mavlink.yaml")]
+Cluster = Annotated[Path, configuration_file("configs/cluster.yaml")]
+Flows = Annotated[Path, configuration_file("configs/task_flows.yaml")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SECTION.KEY=VALUE",
+        help="Keys to change for this run, e.g. team.n_agents=12.",
+        autocompletion=complete_override,
+    ),
+]
+Out = Annotated[Path | None, typer.Option(metavar="DIR", help="New folder for the run; default runs/<UTC time>.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out DIR.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Fly so many missions one after the other, seeds counting up.")]
+View = Annotated[bool, typer.Option("--view", help="Show the run in the browser, and to Foxglove.")]
+Only = Annotated[
+    str, typer.Option(metavar="PART", help="Start only this part, the rest elsewhere: world, or drones such as 0-3.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
