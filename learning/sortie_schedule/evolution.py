@@ -14,27 +14,30 @@ from __future__ import annotations
 import csv
 import io
 import math
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sortie_cluster.cluster_world import ClusterWorld
 from sortie_cluster.scenario import make_scenario
 from sortie_core.config import UserError
 from sortie_core.files import write_atomically
 from sortie_core.processes import pool_of
+from sortie_core.training import RETURN, STEPS_PER_S, Training
 from sortie_policy.cluster_checkpoint import write_cluster_policy
 from sortie_policy.cluster_policy import ClusterPolicy
 from sortie_policy.lgtc_scheduler import LGTCScheduler
+from sortie_train.training_log import TrainingLog
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from concurrent.futures import Executor
     from pathlib import Path
 
     from sortie_cluster.config import ClusterConfig
     from sortie_cluster.schedule import Schedule
+    from sortie_core.training import Listener
 
 _SLOWEST = 0.02
 """Share of the tasks whose mean stands for the tail."""
@@ -43,6 +46,7 @@ _PATIENCE_S = 600.0
 _MOST_PULL = 3.0
 """A pair counts at most this many times the mean difference of its generation."""
 _BETA1, _BETA2 = 0.9, 0.99
+_HEADLINE = (RETURN, "train/return_best", "policy/pair_difference", "policy/gradient_norm")
 _AVERAGED = 0.1
 """Weight of the newest parameters in the average that becomes the policy: single steps are noisy."""
 
@@ -71,14 +75,18 @@ class State(NamedTuple):
         return cls(0, vector, np.zeros_like(vector), np.zeros_like(vector), vector)
 
 
-def train(config: ClusterConfig, folder: Path, *, resume: bool = False, jobs: int = 2) -> Path:
+def train(
+    config: ClusterConfig, folder: Path, *, resume: bool = False, jobs: int = 2, listeners: Sequence[Listener] = ()
+) -> Path:
     """Train a policy.
 
     Args:
         config: `training` says how long and on what; the trace's window "train" is used whatever `trace.window` says.
-        folder: gets policy.ckpt, history.csv and train_state.npz, every `training.checkpoint_every` generations.
+        folder: gets policy.ckpt, history.csv and train_state.npz, every `training.checkpoint_every` generations, and
+            TensorBoard's event files.
         resume: go on from the state in the folder.
         jobs: processes.
+        listeners: who is told how it goes, beside the event files.
 
     Returns:
         The checkpoint.
@@ -92,24 +100,25 @@ def train(config: ClusterConfig, folder: Path, *, resume: bool = False, jobs: in
     state = _recall(folder, config) if resume else State.beginning(policy)
     write_atomically(folder / "config.yaml", config.to_yaml())
     total = training.linear_generations + training.generations
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     history = _history(folder, state.generation)
     if not resume:
         _keep(folder, config, policy, state, history)  # what is interrupted early goes on, too
-    with pool_of(jobs) as pool, Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("generations", total=total, completed=state.generation)
+    told = Training("evolution", "generations", total, _HEADLINE, config.model_dump(mode="python"))
+    with TrainingLog(told, folder, state.generation, listeners) as log, pool_of(jobs) as pool:
         while state.generation < total:
-            state, score = advance(config, policy, state, pool)
-            history.append((state.generation, score))
-            progress.update(bar, advance=1, description=f"score {score:.3f}")
+            state, figures = advance(config, policy, state, pool)
+            history.append((state.generation, figures[RETURN]))
+            log.tell(state.generation, figures)
             if state.generation % training.checkpoint_every == 0 or state.generation == total:
                 _keep(folder, config, policy, state, history)
     return folder / "policy.ckpt"
 
 
-def advance(config: ClusterConfig, policy: ClusterPolicy, state: State, pool: Executor) -> tuple[State, float]:
-    """One generation; returns the next state and the mean score."""
-    training = config.training
+def advance(
+    config: ClusterConfig, policy: ClusterPolicy, state: State, pool: Executor
+) -> tuple[State, dict[str, float]]:
+    """One generation; returns the next state and what is told of it, the mean score as its return."""
+    training, began_s = config.training, time.perf_counter()
     random = np.random.default_rng([training.seed, 1, state.generation])
     linear = state.generation < training.linear_generations
     step, rate = (training.linear_step, training.linear_rate) if linear else (training.step, training.rate)
@@ -136,7 +145,17 @@ def advance(config: ClusterConfig, policy: ClusterPolicy, state: State, pool: Ex
     move = first / (1 - _BETA1**count) / (np.sqrt(second / (1 - _BETA2**count)) + 1e-8)
     after = projected(policy, state.vector + rate * scale * move)
     average = (1 - _AVERAGED) * state.average + _AVERAGED * after.vector
-    return State(count, after.vector, first, second, average), float(scores.mean())
+    figures = {
+        RETURN: float(scores.mean()),
+        "train/return_best": float(scores.max()),
+        "policy/pair_difference": float(np.abs(difference).mean()),
+        "policy/gradient_norm": float(np.linalg.norm(gradient)),
+        "policy/contraction_rate": after.contraction_rate,
+        "schedule/learning_rate": rate,
+        "schedule/perturbation": step,
+        STEPS_PER_S: scores.size / (time.perf_counter() - began_s),
+    }
+    return State(count, after.vector, first, second, average), figures
 
 
 def projected(policy: ClusterPolicy, vector: np.ndarray) -> ClusterPolicy:

@@ -1,7 +1,8 @@
 """Trains the routers of `trainings`, each by every training seed, several at a time.
 
-Each has a folder of its own with ``q.ckpt`` and ``epochs.csv``, the losses of every epoch and the figures of those that
-are evaluated. A sweep that was killed goes on: what is finished is skipped, and what was begun begins again.
+Each has a folder of its own with ``q.ckpt``, TensorBoard's event files, and ``epochs.csv``, the losses of every epoch
+and the figures of those that are evaluated. A sweep that was killed goes on: what is finished is skipped, and what was
+begun begins again.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sortie_core.config import UserError
 from sortie_schedule.kept_runs import Row, Run, run_all
 from sortie_schedule.train_q_scheduler import CHECKPOINT, QTraining, train
 from sortie_train.table import console_for_tables
+from sortie_train.wandb_log import wandb_logs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,8 +26,13 @@ if TYPE_CHECKING:
     from sortie_cluster.config import ClusterConfig
 
 
-def plan(config: ClusterConfig, out: Path) -> list[Run]:
+def plan(config: ClusterConfig, out: Path, wandb: str = "") -> list[Run]:
     """The trainings of a sweep: of each seed all of them, so that an early end leaves whole seeds.
+
+    Args:
+        config: with trainings.
+        out: the sweep's folder.
+        wandb: project of Weights & Biases that they are told to; empty for none.
 
     Raises:
         UserError: there are none, or one makes no sense.
@@ -37,7 +44,7 @@ def plan(config: ClusterConfig, out: Path) -> list[Run]:
         for name in config.trainings:
             training, here = read_training(config, name, seed)
             folder = out / f"{name}-{seed}"
-            runs.append(Run(f"{name}-{seed}", folder / "figures.json", train_router, (here, training, folder)))
+            runs.append(Run(f"{name}-{seed}", folder / "figures.json", train_router, (here, training, folder, wandb)))
     return runs
 
 
@@ -60,19 +67,19 @@ def read_training(config: ClusterConfig, name: str, seed: int) -> tuple[QTrainin
     return training, here
 
 
-def train_router(config: ClusterConfig, training: QTraining, folder: Path) -> Row:
+def train_router(config: ClusterConfig, training: QTraining, folder: Path, wandb: str = "") -> Row:
     """Train a router, unless that is done; returns its figures on the validation window, by epoch."""
     path = folder / CHECKPOINT
     if not path.exists():
-        train(config, training, folder)
+        train(config, training, folder, wandb_logs(wandb))
     with zipfile.ZipFile(path) as archive:
         metadata = json.loads(archive.read("metadata.json"))
     return {"method": metadata["method"], "seed": metadata["seed"], "epochs": metadata["epochs"]}
 
 
-def sweep_routers(config: ClusterConfig, out: Path, jobs: int) -> None:
+def sweep_routers(config: ClusterConfig, out: Path, jobs: int, wandb: str = "") -> None:
     """Train what is not trained yet, and print the figures on the validation window."""
-    runs = plan(config, out)
+    runs = plan(config, out, wandb)
     rows = run_all(runs, jobs)
     table = Table(title="completion, s, on the validation window, by epoch", title_justify="left")
     for heading in ("training", "method", "epochs"):

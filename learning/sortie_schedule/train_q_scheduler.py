@@ -19,6 +19,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
 import zipfile
 from copy import deepcopy
 from pathlib import Path
@@ -35,19 +36,31 @@ from sortie_cluster.scenario import make_scenario
 from sortie_core.config import UserError
 from sortie_core.config_sections import Count, NonNegative, Positive, Probability, Section, Seed
 from sortie_core.files import write_atomically
+from sortie_core.training import EVALUATE, RETURN, STEPS_PER_S, Training
 from sortie_schedule.q_schedulers import FORMAT, Options, QScheduler
 from sortie_schedule.value_networks import ClusterMixer, Memory, QNetwork, recorded, with_rewards
 from sortie_train.one_core import compute_on_one_core
+from sortie_train.training_log import TrainingLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
 
     from sortie_cluster.config import ClusterConfig
     from sortie_cluster.schedule import Schedule
     from sortie_cluster.scheduler import Scheduler
+    from sortie_core.training import Listener
 
 CHECKPOINT, LOSSES = "q.ckpt", "epochs.csv"
 FIGURES = ("completion_mean_s", "throughput_per_h", "utilisation_cpu")
+_COMPLETION = f"{EVALUATE}episode_completion_s"
+_HEADLINE = (RETURN, _COMPLETION, "loss/td", "loss/td_validation")
+_COLUMNS = {
+    "training_loss": "loss/td",
+    "validation_loss": "loss/td_validation",
+    "exploration": "policy/exploration",
+    "episode_completion_s": _COMPLETION,
+}
+"""What the table of losses shows of what is told."""
 _LARGEST_GRADIENT = 10.0
 
 
@@ -192,16 +205,14 @@ def evaluate(config: ClusterConfig, scheduler: Scheduler, seeds: range) -> dict[
     return {name: float(np.mean([each[name] for each in found])) for name in FIGURES}
 
 
-def train(
-    config: ClusterConfig, training: QTraining, out: str | Path, told: Callable[[dict[str, float]], None] | None = None
-) -> Path:
-    """Train a router, with a table of losses per epoch and a checkpoint at the end.
+def train(config: ClusterConfig, training: QTraining, out: str | Path, listeners: Sequence[Listener] = ()) -> Path:
+    """Train a router, with a table of losses per epoch, TensorBoard's event files, and a checkpoint at the end.
 
     Args:
         config: the cluster and its tasks; windows of the trace are chosen here: train, and validation for all figures.
         training: how.
         out: folder; an unfinished training in it begins again.
-        told: is told of every epoch.
+        listeners: who is told how it goes, beside the event files.
 
     Returns:
         The checkpoint.
@@ -216,15 +227,18 @@ def train(
     rows: list[dict[str, float]] = []
     kept: dict[int, tuple[dict[str, float], bytes]] = {}
     long = _cut(config, "validation", training.evaluation_s)
-    for epoch, (row, learner) in enumerate(_epochs(config, training), start=1):
-        rows.append({"epoch": epoch, **row})
-        if epoch in training.evaluated_epochs or epoch == training.epochs:
-            figures = evaluate(long, learner.router(learner.target), range(training.evaluation_seeds))
-            kept[epoch] = (figures, _packed(learner.target))
-            rows[-1] |= {f"validation_{name}": value for name, value in figures.items()}
-        write_atomically(Path(out) / LOSSES, _table(rows))
-        if told:
-            told(rows[-1])
+    content = {"config": config.model_dump(mode="python"), "training": training.model_dump(mode="json")}
+    told = Training(training.method, "epochs", training.epochs, _HEADLINE, content)
+    with TrainingLog(told, Path(out), 0, listeners) as log:
+        for epoch, (figures, learner) in enumerate(_epochs(config, training), start=1):
+            rows.append({"epoch": epoch} | {column: figures[name] for column, name in _COLUMNS.items()})
+            evaluated = {}
+            if epoch in training.evaluated_epochs or epoch == training.epochs:
+                evaluated = evaluate(long, learner.router(learner.target), range(training.evaluation_seeds))
+                kept[epoch] = (evaluated, _packed(learner.target))
+                rows[-1] |= {f"validation_{name}": value for name, value in evaluated.items()}
+            write_atomically(Path(out) / LOSSES, _table(rows))
+            log.tell(epoch, figures | {f"{EVALUATE}{name}": value for name, value in evaluated.items()})
     metadata = {
         "format": FORMAT,
         "method": training.method,
@@ -232,13 +246,13 @@ def train(
         "training": training.model_dump(mode="json"),
         "epochs": {str(epoch): figures for epoch, (figures, _) in kept.items()},
     }
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("metadata.json", json.dumps(metadata, indent=2))
         archive.writestr("config.yaml", config.to_yaml())
         for epoch, (_, weights) in kept.items():
             archive.writestr(f"weights-{epoch}.npz", weights)
-    write_atomically(path, content.getvalue())
+    write_atomically(path, packed.getvalue())
     return path
 
 
@@ -250,6 +264,7 @@ def _epochs(config: ClusterConfig, training: QTraining) -> Iterator[tuple[dict[s
     usual: tuple[float, float] | None = None
     first, last = training.exploration
     for epoch in range(training.epochs):
+        began_s = time.perf_counter()
         over = min(1.0, epoch / max(1.0, training.exploring * training.epochs))
         router = learner.router(learner.network, first + (last - first) * over, recording=True)
         for number in range(training.episodes_per_epoch):
@@ -265,6 +280,7 @@ def _epochs(config: ClusterConfig, training: QTraining) -> Iterator[tuple[dict[s
         assert usual is not None
         loss = learner.epoch(Memory(played))
         checked = learner.router(learner.target, recording=True)
+        fresh = played[-training.episodes_per_epoch :]
         log = play(check, checked, 0)
         memory = Memory([with_rewards(recorded(checked, log), training, usual)])
         with torch.no_grad():
@@ -272,10 +288,12 @@ def _epochs(config: ClusterConfig, training: QTraining) -> Iterator[tuple[dict[s
         figures = metrics(log, config.arrivals.warm_up)
         yield (
             {
-                "training_loss": loss,
-                "validation_loss": validation_loss,
-                "exploration": router.exploration,
-                "episode_completion_s": figures["completion_mean_s"],
+                RETURN: float(np.mean([each["reward"].mean().item() for each in fresh])),
+                "loss/td": loss,
+                "loss/td_validation": validation_loss,
+                "policy/exploration": router.exploration,
+                _COMPLETION: figures["completion_mean_s"],
+                STEPS_PER_S: sum(len(each["agent"]) for each in fresh) / (time.perf_counter() - began_s),
             },
             learner,
         )

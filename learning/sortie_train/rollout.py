@@ -54,6 +54,7 @@ class Rollout:
         weight: [T, B, N] 1 for agents alive at the decision, else 0.
         terms: name -> mean reward per agent and decision.
         delivered: delivered shares of the episodes that ended.
+        returned: what an agent earned on average in each of them.
     """
 
     seen: Observation
@@ -73,6 +74,7 @@ class Rollout:
     weight: Tensor
     terms: dict[str, float]
     delivered: list[float]
+    returned: list[float]
 
 
 class Collector:
@@ -105,6 +107,7 @@ class Collector:
         self.world.state.time_s += torch.floor(offset / config.world.dt_s) * config.world.dt_s
         self.assignment = self._bank_assignment[picked]
         self.fresh = torch.ones(n_envs, dtype=torch.bool, device=device)
+        self.earned = torch.zeros(n_envs, device=device)
         self.knowledge = first_knowledge(self.world.state, config)
         self.exploration = Exploration.beginning(self.world.state.position, config) if self.knowledge else None
 
@@ -128,10 +131,12 @@ class Collector:
         start, steps = self.memory.state, []
         sums: dict[str, float] = {}
         delivered: list[float] = []
+        returned: list[float] = []
         for _ in range(self.config.train.decisions_per_rollout):
-            step, terms, shares = self._decide(policy, guidance)
+            step, terms = self._decide(policy, guidance)
             steps.append(step)
-            delivered += shares
+            delivered += step.pop("shares")
+            returned += step.pop("returns")
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value / self.config.train.decisions_per_rollout
         everywhere = torch.ones_like(self.fresh)
@@ -142,9 +147,9 @@ class Collector:
         judged = [step.pop("judged") for step in steps]
         columns = {name: _stacked([step[name] for step in steps]) for name in steps[0]}
         lesson = teach(_stacked(judged), self.config) if taught else None
-        return Rollout(start=start, lesson=lesson, terms=sums, delivered=delivered, **columns)
+        return Rollout(start=start, lesson=lesson, terms=sums, delivered=delivered, returned=returned, **columns)
 
-    def _decide(self, policy: TeamPolicy, guidance: float) -> tuple[dict, dict[str, float], list[float]]:
+    def _decide(self, policy: TeamPolicy, guidance: float) -> tuple[dict, dict[str, float]]:
         seen, linked, self.knowledge = self._look()
         before = self.world.state
         if self.config.reward.guidance:
@@ -176,11 +181,18 @@ class Collector:
             "ended": ended,
             "terminated": terminated,
             "weight": weight,
+            "shares": delivered_share(self.world.state)[ended].tolist(),
+            "returns": self._earn(terms, weight)[ended].tolist(),
         }
-        shares = delivered_share(self.world.state)[ended].tolist()
         self._restart(ended, memory)
         count = weight.sum().clamp(min=1.0)
-        return step, {name: float((term * weight).sum() / count) for name, term in terms.items()}, shares
+        return step, {name: float((term * weight).sum() / count) for name, term in terms.items()}
+
+    def _earn(self, terms: dict[str, Tensor], weight: Tensor) -> Tensor:
+        """[B] what an agent has earned on average since its episode began."""
+        earned = (torch.stack(list(terms.values())).sum(0) * weight).sum(-1) / weight.sum(-1).clamp(min=1.0)
+        self.earned = self.earned + earned
+        return self.earned
 
     def _value(self, policy: TeamPolicy, memory: Memory, where: Tensor) -> Tensor:
         """Cluster values of the environments of the mask as they are now; 0 for agents that have failed."""
@@ -251,6 +263,7 @@ class Collector:
         if self.exploration:
             self.exploration = self.exploration.forgotten(ended)
         self.fresh = ended
+        self.earned = torch.where(ended, 0.0, self.earned)
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that `collect` changes, to go on from."""
@@ -264,6 +277,7 @@ class Collector:
             "knowledge": self.knowledge,
             "exploration": self.exploration,
             "fresh": self.fresh,
+            "earned": self.earned,
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
@@ -274,6 +288,7 @@ class Collector:
         self.assignment, self.memory, self.fresh = saved["assignment"], saved["memory"], saved["fresh"]
         self.beacons.flying, self.beacons.last = saved["beacons"]
         self.knowledge, self.exploration = saved["knowledge"], saved["exploration"]
+        self.earned = saved["earned"]
 
 
 def _of_the_living(value: Tensor, alive: Tensor) -> Tensor:

@@ -114,12 +114,13 @@ def evaluation_overrides(config: Config, out: Path) -> list[str]:
     return overrides
 
 
-def sweep(trainings: list[Training], jobs: int) -> list[Training]:
+def sweep(trainings: list[Training], jobs: int, wandb: str = "") -> list[Training]:
     """Run what is not finished yet; the failure of one does not stop the others.
 
     Args:
         trainings: from `plan_trainings`.
         jobs: at the same time.
+        wandb: project of Weights & Biases that they are told to; empty for none.
 
     Returns:
         Those that failed.
@@ -131,7 +132,7 @@ def sweep(trainings: list[Training], jobs: int) -> list[Training]:
     console = Console(stderr=True)
     with Progress(*columns, console=console, speed_estimate_period=_SPEED_WINDOW_S) as progress:
         one_thread_each()
-        crew = _Crew(trainings, progress)
+        crew = _Crew(trainings, progress, wandb)
         try:
             while crew.waiting or crew.running:
                 while crew.waiting and len(crew.running) < jobs:
@@ -147,11 +148,11 @@ def sweep(trainings: list[Training], jobs: int) -> list[Training]:
 class _Crew:
     """Trainings that wait, run, or failed, and their lines of progress."""
 
-    def __init__(self, trainings: list[Training], progress: Progress) -> None:
+    def __init__(self, trainings: list[Training], progress: Progress, wandb: str) -> None:
         self.waiting = [each for each in trainings if not each.finished]
         self.running: dict[Training, BaseProcess] = {}
         self.failed: list[Training] = []
-        self._progress, self._count = progress, len(trainings)
+        self._progress, self._count, self._wandb = progress, len(trainings), wandb
         self._over = len(trainings) - len(self.waiting)
         self._bars: dict[Training, TaskID] = {}
         self._began_s: dict[Training, float] = {}
@@ -165,7 +166,8 @@ class _Crew:
         training = self.waiting.pop(0)
         training.folder.mkdir(parents=True, exist_ok=True)
         resume = (training.folder / run_state.NAME).exists()
-        process = self._spawning.Process(target=_train, args=(training.config, training.folder, resume))
+        arguments = training.config, training.folder, resume, self._wandb
+        process = self._spawning.Process(target=_train, args=arguments)
         process.start()
         self.running[training] = process
         self._began_s[training] = time.monotonic()
@@ -195,16 +197,18 @@ class _Crew:
         )
 
 
-def _train(config: Config, folder: Path, resume: bool) -> None:
+def _train(config: Config, folder: Path, resume: bool, wandb: str) -> None:
     """A training in this process, which is its own; what it prints goes to its log."""
     follow_parent()
     with (folder / "train.log").open("ab", buffering=0) as log:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(log.fileno(), stream.fileno())
+    from sortie_train.progress_lines import ProgressLines
     from sortie_train.train import train
+    from sortie_train.wandb_log import wandb_logs
 
     try:
-        train(config, folder, resume)
+        train(config, folder, resume, [*wandb_logs(wandb), ProgressLines()])
     except UserError as error:
         print(f"sortie: {error}", file=sys.stderr)
         sys.exit(2)

@@ -20,8 +20,11 @@ from sortie_expert.local_search import judge_choices
 from sortie_train.losses import weighted_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sortie_core.config import Config
     from sortie_core.state import WorldState
+    from sortie_train.rollout import Rollout
 
 _LEAST_LOG = -50.0
 """Where the teacher sends an agent by a margin that rounds to nothing for the policy, nothing can be learned."""
@@ -57,6 +60,30 @@ def teach(states: WorldState, config: Config) -> Lesson:
         choice, value = judge_choices(judged, config, _RIVALS)
     regret = np.clip(value.max(-1, keepdims=True) - value, 0.0, _LARGEST_REGRET)
     return Lesson(*(torch.as_tensor(each, device=device).unflatten(0, shape) for each in (choice, regret)))
+
+
+def agreement(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """How near the choices of rollouts are to the teacher's.
+
+    Args:
+        rollouts: of one update; those of all scenarios are taught, or none is.
+
+    Returns:
+        ``expert/agreement``, the share of the choices that are the teacher's too, and ``expert/regret``, what the
+        choices cost against its best on average, stock s; the means over rollouts, and nothing where none is taught.
+    """
+    told = [_agreement(each, each.lesson) for each in rollouts if each.lesson is not None]
+    return {name: sum(each[name] for each in told) / len(told) for name in told[0]} if told else {}
+
+
+def _agreement(rollout: Rollout, lesson: Lesson) -> dict[str, float]:
+    judged = lesson.choice.shape[1]
+    choice, weight = rollout.choice[:, :judged], rollout.weight[:, :judged]
+    regret = lesson.regret.gather(-1, choice[..., None]).squeeze(-1)
+    return {
+        "expert/agreement": weighted_mean((choice == lesson.choice).float(), weight).item(),
+        "expert/regret": weighted_mean(regret, weight).item(),
+    }
 
 
 def imitation_loss(log_choice: Tensor, lesson: Lesson, weight: Tensor) -> Tensor:

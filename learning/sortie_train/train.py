@@ -10,28 +10,32 @@ from sortie_policy.checkpoint import check_exported, load_metadata
 from sortie_train import train_ippo, train_q
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from sortie_core.config import Config
+    from sortie_core.training import Listener
     from sortie_train.training_run import TrainingRun
 
 
-def train(config: Config, out: Path, resume: bool = False) -> Path:
+def train(config: Config, out: Path, resume: bool = False, listeners: Sequence[Listener] = ()) -> Path:
     """Train a policy; returns the path of its checkpoint.
 
     Args:
         config: a whole configuration.
         out: the run's folder.
         resume: go on from its ``train_state.pt``.
+        listeners: who is told how it goes, beside TensorBoard's event files in the folder.
 
     Raises:
         UserError: nothing to resume from, or it was made with another configuration.
     """
     trainer = trainer_of(config)(config, out, resume)
     if not trainer.judged:
-        trainer.run()
-        trainer.workers.part()
-        trainer.judge()
+        with trainer.log(listeners) as log:
+            trainer.run(log)
+            trainer.workers.part()
+            trainer.judge(log)
     return out / "policy.ckpt"
 
 

@@ -64,7 +64,7 @@ class Trainer(TrainingRun):
                     each_figures.append(figures)
                 self.descend()
                 logged.append(mean_figures(each_figures))
-            divergence = self.workers.mean({"kl": mean_figures(logged[-train.minibatches :])["loss/kl"]})["kl"]
+            divergence = self.workers.mean({"kl": mean_figures(logged[-train.minibatches :])["policy/kl"]})["kl"]
             if divergence > 1.5 * train.target_kl and self.updates_done >= train.imitation_updates:
                 break
         return mean_figures(logged)
@@ -96,12 +96,12 @@ class Trainer(TrainingRun):
         reinforcement = surrogate - entropy_weight * entropy + train.imitation_weight * imitation
         loss = (imitation if imitating else reinforcement) + train.value_weight * value + stability
         figures = {
-            "loss/imitation": imitation.item(),
             "loss/policy": surrogate.item(),
             "loss/value": value.item(),
             "loss/regularisation": stability.item(),
-            "loss/kl": losses.divergence(log_ratio, weight).item(),
+            "policy/kl": losses.divergence(log_ratio, weight).item(),
             "policy/entropy": entropy.item(),
+            "expert/imitation_loss": imitation.item(),
             **cluster_statistics(out, rollout, envs),
         }
         return loss, figures

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from sortie_core.training import DELIVERED, RETURN
 from sortie_train import losses
 from sortie_train.rollout import Rollout, replay
 from sortie_train.team_networks import QMixer, VDNMixer
@@ -35,6 +36,7 @@ class Trainer(TrainingRun):
     """A run of VDN or QMIX in a folder; see `TrainingRun`."""
 
     imitates = False
+    headline = (DELIVERED, RETURN, "loss/td", "policy/value")
 
     def helpers(self) -> dict[str, nn.Module]:
         """The mixer, and slowly following copies of mixer and policy, which give the targets."""
@@ -73,7 +75,7 @@ class Trainer(TrainingRun):
                 self.descend()
                 self._follow()
                 logged.append(mean_figures(each_figures))
-        return mean_figures(logged) | {"q/epsilon": self.epsilon}
+        return mean_figures(logged) | {"policy/exploration": self.epsilon}
 
     def _loss(self, rollout: Rollout, envs: Tensor) -> tuple[Tensor, dict[str, float]]:
         """The mean squared error of the team's value, per agent, over the decisions whose successor is known."""
@@ -93,7 +95,7 @@ class Trainer(TrainingRun):
         target, known = losses.bootstrapped(reward, following, ended, self.gamma)
         error = (value - target) / count
         loss = losses.weighted_mean(error.square(), known)
-        figures = {"loss/td": loss.item(), "q/value": losses.weighted_mean(value / count, known).item()}
+        figures = {"loss/td": loss.item(), "policy/value": losses.weighted_mean(value / count, known).item()}
         return loss, figures
 
     @torch.no_grad()

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from sortie_core.shipped import shipped
+from sortie_core.training import STEPS_PER_S
 
 _CONFIG = shipped("configs/scarce.yaml")
 _ENVS = 256
@@ -52,5 +53,5 @@ def _speed(processes: int) -> float:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"training on {processes} processes failed: {done.stderr[-2000:]}")
-        speeds = [each.value for each in EventAccumulator(str(out)).Reload().Scalars("speed/ticks_per_s")]
+        speeds = [each.value for each in EventAccumulator(str(out)).Reload().Scalars(STEPS_PER_S)]
     return median(speeds[1:])

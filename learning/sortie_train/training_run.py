@@ -1,8 +1,8 @@
 """A training in a folder, whatever the algorithm: environments, progress, saving, and going on after a kill.
 
 A run folder holds ``config.yaml``, ``policy.ckpt`` (deployable at any time), ``train_state.pt`` (everything to go on
-from) and TensorBoard events. The same configuration, seed and number of processes give the same weights again on the
-same machine, also after a kill and a resume.
+from) and TensorBoard's event files (`training_log`). The same configuration, seed and number of processes give the same
+weights again on the same machine, also after a kill and a resume.
 """
 
 from __future__ import annotations
@@ -12,18 +12,15 @@ import importlib.metadata
 import math
 import subprocess
 import time
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch.utils.tensorboard import SummaryWriter
 
 from sortie_core.config import UserError
 from sortie_core.files import write_atomically
 from sortie_core.shipped import CHECKOUT
+from sortie_core.training import DELIVERED, EVALUATE, RETURN, STEPS_PER_S, Training
 from sortie_policy import contraction
 from sortie_policy.actor_critic import LGTCPolicy
 from sortie_policy.checkpoint import load_metadata, write_checkpoint
@@ -35,16 +32,19 @@ from sortie_train.evaluate import fly_policy
 from sortie_train.one_core import compute_on_one_core
 from sortie_train.scenarios import collector, scenarios_of
 from sortie_train.schedule import Schedule
+from sortie_train.teacher import agreement
+from sortie_train.training_log import TrainingLog
 from sortie_train.try_out import try_out
 from sortie_train.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from torch import Tensor, nn
 
     from sortie_core.config import Config
+    from sortie_core.training import Listener
     from sortie_policy.team_policy import TeamPolicy
     from sortie_train.rollout import Rollout
 
@@ -72,6 +72,8 @@ class TrainingRun:
 
     imitates = True
     """Whether the algorithm can learn from a teacher."""
+    headline = (DELIVERED, RETURN, "loss/policy", "loss/value")
+    """The figures to look at first."""
 
     def __init__(self, config: Config, out: Path, resume: bool) -> None:
         compute_on_one_core()
@@ -143,31 +145,24 @@ class TrainingRun:
 
     # The loop.
 
-    def run(self) -> None:
+    def log(self, listeners: Sequence[Listener] = ()) -> TrainingLog:
+        """Where this training tells how it goes."""
+        training = Training(
+            algorithm=self.config.train.algorithm,
+            unit="updates",
+            total=self.n_updates,
+            headline=self.headline,
+            configuration=self.config.model_dump(mode="python"),
+        )
+        return TrainingLog(training, self.out, self.updates_done, listeners, leads=self.workers.leads)
+
+    def run(self, log: TrainingLog) -> None:
         """Train to the end, saving as it goes."""
-        columns = (
-            TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("updates, {task.fields[figures]}"),
-            TimeElapsedColumn(), TimeRemainingColumn(),
-        )  # fmt: skip
-        shown_on = Console(stderr=True)
-        with ExitStack() as open_:
-            progress = open_.enter_context(Progress(*columns, console=shown_on, disable=not self.workers.leads))
-            writer: SummaryWriter | None = None
-            if self.workers.leads:
-                writer = open_.enter_context(SummaryWriter(self.out, purge_step=self.updates_done + 1))
-            bar = progress.add_task("", total=self.n_updates, completed=self.updates_done, figures="")
-            while self.updates_done < self.n_updates:
-                figures = self.update()
-                if writer:
-                    for name, value in figures.items():
-                        if math.isfinite(value):
-                            writer.add_scalar(name, value, self.updates_done)
-                if self.updates_done % self.config.train.checkpoint_every == 0 or self.updates_done == self.n_updates:
-                    self.save()
-                delivered = figures["episode/delivered"]
-                shown = f"delivered {delivered:.3f}, " if math.isfinite(delivered) else ""
-                shown += f"{figures['speed/ticks_per_s']:.0f} ticks/s"
-                progress.update(bar, completed=self.updates_done, figures=shown)
+        while self.updates_done < self.n_updates:
+            figures = self.update()
+            log.tell(self.updates_done, figures)  # before it is saved: what goes on from there has a curve up to there
+            if self.updates_done % self.config.train.checkpoint_every == 0 or self.updates_done == self.n_updates:
+                self.save()
 
     def update(self) -> dict[str, float]:
         """One rollout and what is learned from it; returns what to log."""
@@ -185,22 +180,18 @@ class TrainingRun:
         self.updates_done += 1
         decisions = sum(each.choice.shape[0] * each.choice.shape[1] for each in rollouts)
         seconds = time.perf_counter() - started
-        terms = {
-            f"reward/{name}": sum(each.terms[name] for each in rollouts) / len(rollouts) for name in rollouts[0].terms
-        }
-        delivered = {
-            f"episode/delivered/{index}": sum(each.delivered) / len(each.delivered) if each.delivered else math.nan
-            for index, each in enumerate(rollouts)
-        }
-        figures = self.workers.mean(figures | terms | delivered)
+        figures = self.workers.mean(figures | _experience(rollouts))
+        for name in (DELIVERED, RETURN):
+            by_scenario = {key: figures.pop(key) for key in list(figures) if key.startswith(f"{name}/")}
+            figures |= by_scenario if len(self.collectors) > 1 else {}
+            figures[name] = _known_mean(list(by_scenario.values()))
         return figures | {
-            "episode/delivered": _known_mean([figures[name] for name in delivered]),
             "policy/contraction_rate": self.policy.contraction_rate(),
             "policy/correction_std": self.policy.log_std.exp().mean().item(),
             "schedule/learning_rate": now.learning_rate,
             "schedule/guidance": now.guidance,
             "schedule/temperature": now.temperature,
-            "speed/ticks_per_s": decisions * self.config.policy.decision_steps * self.workers.count / seconds,
+            STEPS_PER_S: decisions * self.config.policy.decision_steps * self.workers.count / seconds,
         }
 
     @contextmanager
@@ -236,19 +227,18 @@ class TrainingRun:
             contraction.project_(cell, sizes.contraction_min_per_s / sizes.rate_min_per_s)
         self.optimiser.zero_grad(set_to_none=True)
 
-    def judge(self) -> None:
+    def judge(self, log: TrainingLog) -> None:
         """Fly the trained policy over unseen layouts, in both worlds, and save the figures with it."""
         if not self.workers.leads:
             return
         self._write_policy()
         for backend, most in (("point", self.config.evaluation.n_layouts), ("pybullet", _FLOWN_LAYOUTS)):
-            count = min(most, self.config.evaluation.n_layouts)
-            config = self.config.override([f"world.backend={backend}", f"evaluation.n_layouts={count}"])
+            layouts = min(most, self.config.evaluation.n_layouts)
+            config = self.config.override([f"world.backend={backend}", f"evaluation.n_layouts={layouts}"])
             flown = config.policy.model_copy(update={"checkpoint": str(self.out / "policy.ckpt")})
             config = config.model_copy(update={"policy": flown})
-            with Progress(console=Console(stderr=True)) as progress:
-                bar = progress.add_task(f"flying {count} unseen layouts, {backend} world", total=count)
-                self.figures[backend] = fly_policy(config, partial(progress.advance, bar))
+            self.figures[backend] = fly_policy(config, _counted(log, layouts, backend))
+            log.tell(self.updates_done, evaluation_figures(self.figures[backend], backend))
         self._write_policy()
 
     # Saving.
@@ -300,6 +290,36 @@ class TrainingRun:
 def mean_figures(figures: list[dict[str, float]]) -> dict[str, float]:
     """The mean of each figure."""
     return {name: sum(each[name] for each in figures) / len(figures) for name in figures[0]}
+
+
+def evaluation_figures(row: dict[str, Any], backend: str) -> dict[str, float]:
+    """What is told of a row of `evaluate.fly_policy`; the point world's figures go without its name."""
+    world = "" if backend == "point" else f"_{backend}"
+    keys = {"delivered": "delivered_mean", "delivered_auc": "delivered_auc_mean", "return": "return_mean"}
+    return {f"{EVALUATE}{name}{world}": row[key] for name, key in keys.items()}
+
+
+def _experience(rollouts: list[Rollout]) -> dict[str, float]:
+    """Figures of the rollouts of an update, one for each scenario."""
+    figures = {
+        f"reward/{name}": sum(each.terms[name] for each in rollouts) / len(rollouts) for name in rollouts[0].terms
+    }
+    for index, each in enumerate(rollouts):
+        figures[f"{DELIVERED}/{index}"] = _known_mean(each.delivered)
+        figures[f"{RETURN}/{index}"] = _known_mean(each.returned)
+    return figures | agreement(rollouts)
+
+
+def _counted(log: TrainingLog, layouts: int, backend: str) -> Callable[[int], None]:
+    """What notes how many layouts have been flown, when it is told of some more."""
+    flown = 0
+
+    def advance(more: int) -> None:
+        nonlocal flown
+        flown += more
+        log.note(f"{flown} of {layouts} unseen layouts flown, {backend} world")
+
+    return advance
 
 
 def _known_mean(figures: list[float]) -> float:

@@ -82,7 +82,8 @@ def test_a_run_resumes_after_a_kill_as_if_nothing_had_happened(method: str) -> N
     killed.update()  # lost with the kill
     resumed = trainer_of(config)(config, Path("killed"), True)
     for trainer in (whole, resumed):
-        trainer.run()
+        with trainer.log() as log:
+            trainer.run(log)
     assert np.array_equal(weights_of(Path("whole/policy.ckpt")), weights_of(Path("killed/policy.ckpt")))
     assert any(Path("whole").glob("events.out.tfevents*"))
 
@@ -213,5 +214,5 @@ def test_learning_raises_what_is_delivered(method: str) -> None:
         "train.scenarios=[{team.n_agents: 3}]", "train.n_consumers=[3,3]", "task.duration_s=5.0", "train.minibatches=8",
     )  # fmt: skip
     trainer = trainer_of(easy)(easy, Path("run"), False)
-    delivered = [trainer.update()["episode/delivered"] for _ in range(trainer.n_updates)]
+    delivered = [trainer.update()["train/delivered"] for _ in range(trainer.n_updates)]
     assert np.mean(delivered[-5:]) > np.mean(delivered[:5]) + 0.1

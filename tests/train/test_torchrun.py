@@ -40,7 +40,7 @@ def test_two_processes_train_one_policy_and_go_on(tmp_path: Path) -> None:
     assert here.shape[0] == 2, "each process steps half of each scenario's environments"
     assert not torch.equal(here, there), "the processes explore apart"
     events = EventAccumulator(str(out)).Reload()
-    assert [each.step for each in events.Scalars("speed/ticks_per_s")] == [1, 2, 3]
+    assert [each.step for each in events.Scalars("time/steps_per_s")] == [1, 2, 3]
 
     before = load_weights(out / "policy.ckpt")
     again = torchrun(out, "--resume")

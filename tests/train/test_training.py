@@ -186,7 +186,7 @@ def test_learning_raises_what_is_delivered(config: Config, imitation_updates: in
          "train.minibatches=4", f"train.imitation_updates={imitation_updates}"]
     )  # fmt: skip
     trainer = Trainer(easy, Path("run"), resume=False)
-    delivered = [trainer.update()["episode/delivered"] for _ in range(30)]
+    delivered = [trainer.update()["train/delivered"] for _ in range(30)]
     assert np.mean(delivered[-5:]) > np.mean(delivered[:5]) + 0.1
 
 
