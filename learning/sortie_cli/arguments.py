@@ -37,4 +37,5 @@ View = Annotated[bool, typer.Option("--view", help="Show the run in the browser,
 Only = Annotated[
     str, typer.Option(metavar="PART", help="Start only this part, the rest elsewhere: world, or drones such as 0-3.")
 ]
+Wandb = Annotated[str, typer.Option(metavar="PROJECT", help="Tell the training to Weights & Biases, too.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]

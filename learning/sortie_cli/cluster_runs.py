@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
 
 def train_agents(
-    loaded: ClusterConfig, config: Path, overrides: list[str] | None, out: Path | None, resume: bool
+    loaded: ClusterConfig, config: Path, overrides: list[str] | None, out: Path | None, resume: bool, wandb: str
 ) -> None:
     """Train the agents of a cluster."""
+    from sortie_cli.training_views import listeners
     from sortie_schedule.evolution import train
 
+    told = listeners(wandb)
     with resumable_run("train", config, overrides, out, resume) as folder:
-        print(train(loaded, folder, resume=resume))
+        print(train(loaded, folder, resume=resume, listeners=told))
 
 
 def evaluate_suites(
@@ -42,13 +44,21 @@ def evaluate_suites(
 
 
 def sweep_routers(
-    loaded: ClusterConfig, config: Path, overrides: list[str] | None, out: Path, resume: bool, jobs: int
+    loaded: ClusterConfig,
+    config: Path,
+    overrides: list[str] | None,
+    out: Path,
+    resume: bool,
+    jobs: int,
+    wandb: str,
 ) -> None:
     """Train the routers of a cluster."""
     from sortie_schedule import router_sweep
+    from sortie_train.wandb_log import wandb_logs
 
+    wandb_logs(wandb)
     router_sweep.plan(loaded, out)  # refuse what cannot be trained, before there is a folder
     with resumable_run("sweep", config, overrides, out, resume):
-        router_sweep.sweep_routers(loaded, out, jobs)
+        router_sweep.sweep_routers(loaded, out, jobs, wandb)
     again = [str(config), *(overrides or []), f"comparison.checkpoints={out}/{{training}}-{{seed}}/q.ckpt"]
     print(shlex.join(["sortie", "evaluate", *again]))

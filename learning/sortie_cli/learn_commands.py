@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from sortie_cli.arguments import Json, Mission, Out, Overrides, Resume
+from sortie_cli.arguments import Json, Mission, Out, Overrides, Resume, Wandb
 
 commands = typer.Typer()
 _PANEL = "Learn"
@@ -22,6 +22,7 @@ def train(
     overrides: Overrides = None,
     out: Out = None,
     resume: Resume = False,
+    wandb: Wandb = "",
     json: Json = False,
 ) -> None:
     """Train a policy.
@@ -36,7 +37,7 @@ def train(
     if isinstance(found, ClusterConfig):
         from sortie_cli.cluster_runs import train_agents
 
-        train_agents(found, config, overrides, out, resume)
+        train_agents(found, config, overrides, out, resume, wandb)
         return
     loaded = load_mission(config, overrides)
     from sortie_cli.run_folder import create_run_folder, open_run_folder, say_how_to_go_on
@@ -44,6 +45,9 @@ def train(
     leads = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one makes the folder
     if "RANK" in os.environ and out is None:
         raise UserError("name the run's folder with --out DIR, so that all processes of torchrun share it")
+    from sortie_cli.training_views import listeners
+
+    told = listeners(wandb) if leads else []
     if out is not None and not leads:
         folder = out
     else:
@@ -52,7 +56,7 @@ def train(
     from sortie_train.train import train as train_policy
 
     try:
-        checkpoint = train_policy(loaded, folder, resume)
+        checkpoint = train_policy(loaded, folder, resume, told)
     except KeyboardInterrupt:
         if leads and (folder / "train_state.pt").exists():
             say_how_to_go_on("train", config, overrides, folder)
@@ -74,6 +78,7 @@ def sweep(
     overrides: Overrides = None,
     resume: Resume = False,
     jobs: Annotated[int, typer.Option(min=1, help="Trainings at the same time.")] = 2,
+    wandb: Wandb = "",
 ) -> None:
     """Train every method of a comparison.
 
@@ -86,18 +91,20 @@ def sweep(
     if isinstance(found, ClusterConfig):
         from sortie_cli.cluster_runs import sweep_routers
 
-        sweep_routers(found, config, overrides, out, resume, jobs)
+        sweep_routers(found, config, overrides, out, resume, jobs, wandb)
         return
     loaded = load_mission(config, overrides)
     from sortie_cli.run_folder import open_run_folder, resumable_run
     from sortie_train.sweep import evaluation_overrides, plan_trainings
     from sortie_train.sweep import sweep as train_all
+    from sortie_train.wandb_log import wandb_logs
 
     if resume:
         open_run_folder(out)
     trainings = plan_trainings(loaded, out)
+    wandb_logs(wandb)  # refuse what is not installed, before there is a folder
     with resumable_run("sweep", config, overrides, out, resume):
-        failed = train_all(trainings, jobs)
+        failed = train_all(trainings, jobs, wandb)
     for training in failed:
         print(f"sortie: {training.folder} failed: {training.last_words} (see train.log there)", file=sys.stderr)
     again = [str(config), *(overrides or [])]

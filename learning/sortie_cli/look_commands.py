@@ -1,4 +1,4 @@
-"""`sortie replay` and `report`."""
+"""`sortie replay`, `watch` and `report`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from sortie_cli.arguments import Json
 
 commands = typer.Typer()
 _PANEL = "Look"
@@ -26,29 +28,31 @@ def replay(
     show(recording, port, Console(stderr=True, highlight=False))
 
 
+@commands.command(rich_help_panel=_PANEL, epilog="Example: sortie watch runs/mine")
+def watch(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of trainings, or of sweeps.")],
+) -> None:
+    """Show how trainings go, until Ctrl-C.
+
+    They run elsewhere, or have ended.
+    """
+    from sortie_cli.training_views import watch as show
+
+    show(runs)
+
+
 @commands.command(rich_help_panel=_PANEL, epilog="Example: sortie report runs/mine runs/other --out runs/report")
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, or their MCAP files.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of missions, trainings or sweeps; or MCAP files.")
+    ],
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="New folder; default runs/<UTC time>.")] = None,
+    json: Json = False,
 ) -> None:
-    """Write a page about recorded missions.
+    """Compare missions, or trainings, on a page.
 
-    Its pictures are PNG files beside it.
+    Tables are shown here, too; the page's pictures are PNG files beside it.
     """
-    from rich.console import Console
-    from rich.progress import Progress, TaskID
+    from sortie_cli.reports import report as write
 
-    from sortie_cli.run_folder import create_run_folder
-    from sortie_view.report import load_missions, write_report
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        readings: dict[str, TaskID] = {}
-
-        def show(name: str, share: float) -> None:
-            if name not in readings:
-                readings[name] = bar.add_task(f"reading {name}", total=1.0)
-            bar.update(readings[name], completed=share)
-
-        missions = load_missions(runs, show)
-    print(write_report(missions, create_run_folder(out)))
+    write(runs, out, json)

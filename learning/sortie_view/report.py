@@ -1,9 +1,10 @@
-"""One page about one or more missions, with all that it shows inside it, and its pictures as files for papers."""
+"""One page about missions and trainings, with all that it shows inside it, and its pictures as files for papers."""
 
 from __future__ import annotations
 
 import base64
 import io
+import json
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,17 +13,21 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from sortie_core.config import UserError
 from sortie_core.files import write_atomically
-from sortie_view import plots
+from sortie_view import plots, training_comparison
 from sortie_view.run_data import MissionData, load_mission
+from sortie_view.training_comparison import NamedTraining
+from sortie_view.training_data import EVENTS, load_trainings, training_folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _DPI = 150
 PAGE = "report.html"
+_RECORDINGS = "*.mcap"
 _FIGURES = (
     ("delivered", "delivered_fraction", "{:.1%}"),
     ("the stock allows", "deliverable_fraction", "{:.1%}"),
@@ -40,44 +45,84 @@ _FIGURES = (
 
 
 @dataclass(frozen=True)
+class Runs:
+    """What a report is about.
+
+    Attributes:
+        missions: that were recorded.
+        trainings: that are over, or go on.
+    """
+
+    missions: list[MissionData]
+    trainings: list[NamedTraining]
+
+    def tables(self) -> dict[str, tuple[list[str], list[tuple[str, list[str]]]]]:
+        """Of missions and of trainings, where there are any: their names, and rows with a cell for each."""
+        found = {}
+        if self.missions:
+            found["missions"] = [each.name for each in self.missions], _table(self.missions)
+        if self.trainings:
+            found["trainings"] = [each.name for each in self.trainings], training_comparison.table(self.trainings)
+        return found
+
+    def summary(self) -> dict[str, Any]:
+        """The same for machines, and the keys of configurations in which trainings differ."""
+        found = {
+            "missions": [{"name": each.name} | each.summary for each in self.missions],
+            "trainings": [each.summary() for each in self.trainings],
+            "differences": training_comparison.differences(self.trainings),
+        }
+        # JSON knows no infinity, which is a good radio radius
+        strict: dict[str, Any] = json.loads(json.dumps(found, default=str), parse_constant=str)
+        return strict
+
+
+@dataclass(frozen=True)
 class Picture:
     """A plot of the report.
 
     Attributes:
         name: of its file, without ending.
-        draw: into axes.
+        draw: into a figure.
+        size: inches.
         wide: whether it takes the whole width.
     """
 
     name: str
-    draw: Callable[[Axes], object]
+    draw: Callable[[Figure], object]
+    size: tuple[float, float] = (6, 4.5)
     wide: bool = False
 
 
-def load_missions(paths: Sequence[Path], progress: Callable[[str, float], object]) -> list[MissionData]:
-    """The missions of a report.
+def load_runs(paths: Sequence[Path], progress: Callable[[str, float], object]) -> Runs:
+    """The runs of a report.
 
     Args:
-        paths: of recordings, or of the folders of runs.
+        paths: of recordings, of the folders of missions and trainings, or of folders that hold such, as of a sweep.
         progress: called with the name of what is read, and the share of it.
 
     Raises:
-        UserError: as `load_mission`, or one is named twice.
+        UserError: as `load_mission` and `load_trainings`, there are none, or one is named twice.
     """
-    named = zip(paths, _names(paths), strict=True)
-    return [load_mission(path, name, partial(progress, name)) for path, name in named]
+    recordings = [found for path in paths for found in _recordings(path)]
+    named = zip(recordings, _names(recordings), strict=True)
+    missions = [load_mission(path, name, partial(progress, name)) for path, name in named]
+    trainings = load_trainings(paths)
+    names = _names([each.folder for each in trainings])
+    return Runs(missions, [NamedTraining(name, each) for name, each in zip(names, trainings, strict=True)])
 
 
-def write_report(missions: Sequence[MissionData], folder: Path) -> Path:
+def write_report(runs: Runs, folder: Path) -> Path:
     """Write the page and the pictures.
 
     Args:
-        missions: at least one.
+        runs: at least one.
         folder: where to; new or empty.
 
     Returns:
         The page.
     """
+    missions = runs.missions
     sections = [
         {"mission": mission, "pictures": [_drawn(each, folder, f"{mission.name}-") for each in _of_one(mission)]}
         for mission in missions
@@ -85,7 +130,11 @@ def write_report(missions: Sequence[MissionData], folder: Path) -> Path:
     together = [_drawn(each, folder, "") for each in _of_all(missions)] if len(missions) > 1 else []
     environment = Environment(loader=PackageLoader("sortie_view", "templates"), autoescape=select_autoescape())
     page = environment.get_template("report.html.j2").render(
-        missions=missions, figures=_table(missions), sections=sections, together=together
+        tables=runs.tables(),
+        sections=sections,
+        together=together,
+        trainings=runs.trainings,
+        curves=[_drawn(each, folder, "") for each in _of_trainings(runs.trainings)],
     )
     write_atomically(folder / PAGE, page)
     return folder / PAGE
@@ -93,40 +142,73 @@ def write_report(missions: Sequence[MissionData], folder: Path) -> Path:
 
 def _of_one(mission: MissionData) -> list[Picture]:
     radius_m = mission.config.task.service_radius_m
-    return [
-        Picture(
-            "trajectories",
-            lambda axes: plots.trajectories(axes, mission.position, mission.alive, mission.consumer_position, radius_m),
+    kinds: dict[str, Callable[[Axes], object]] = {
+        "trajectories": lambda axes: plots.trajectories(
+            axes, mission.position, mission.alive, mission.consumer_position, radius_m
         ),
-        Picture("demand", lambda axes: plots.demand(axes, mission.time_s, mission.unmet, mission.delivered)),
-        Picture("subteams", lambda axes: plots.subteams(axes, mission), wide=True),
-        Picture("separation", lambda axes: plots.separation(axes, [mission])),
-        Picture("messages", lambda axes: plots.messages(axes, [mission])),
-        Picture("reward", lambda axes: plots.reward(axes, mission)),
-        Picture("interventions", lambda axes: plots.interventions(axes, [mission])),
-    ]
+        "demand": lambda axes: plots.demand(axes, mission.time_s, mission.unmet, mission.delivered),
+        "subteams": lambda axes: plots.subteams(axes, mission),
+        "separation": lambda axes: plots.separation(axes, [mission]),
+        "messages": lambda axes: plots.messages(axes, [mission]),
+        "reward": lambda axes: plots.reward(axes, mission),
+        "interventions": lambda axes: plots.interventions(axes, [mission]),
+    }
+    return [_of_axes(name, draw, wide=name == "subteams") for name, draw in kinds.items()]
 
 
 def _of_all(missions: Sequence[MissionData]) -> list[Picture]:
     kinds = (plots.delivery, plots.separation, plots.messages, plots.interventions)
-    return [Picture(f"compared-{kind.__name__}", partial(kind, missions=missions)) for kind in kinds]
+    return [_of_axes(f"compared-{kind.__name__}", partial(kind, missions=missions)) for kind in kinds]
+
+
+def _of_axes(name: str, draw: Callable[[Axes], object], wide: bool = False) -> Picture:
+    """A picture that is a single plot."""
+    return Picture(name, lambda figure: draw(figure.subplots()), (11, 4) if wide else (6, 4.5), wide)
+
+
+def _of_trainings(trainings: Sequence[NamedTraining]) -> list[Picture]:
+    """Learning curves, a picture for each group of figures."""
+    return [
+        Picture(
+            f"curves-{group}",
+            partial(training_comparison.draw, trainings=trainings, names=names),
+            training_comparison.size_of(trainings, names),
+            wide=True,
+        )
+        for group, names in training_comparison.groups(trainings).items()
+    ]
 
 
 def _drawn(picture: Picture, folder: Path, prefix: str) -> dict[str, Any]:
     """A picture as a file, and as the page holds it."""
-    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(11, 4) if picture.wide else (6, 4.5), layout="constrained")
-    picture.draw(axes)
+    figure = Figure(figsize=picture.size, layout="constrained")
+    FigureCanvasAgg(figure)
+    picture.draw(figure)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=_DPI)
-    pyplot.close(figure)
     file = folder / f"{prefix}{picture.name}.png"
     write_atomically(file, content.getvalue())
     return {"name": file.stem, "wide": picture.wide, "data": base64.b64encode(content.getvalue()).decode()}
+
+
+def _recordings(path: Path) -> list[Path]:
+    """The recordings that a path means: itself, that in it, or those below it; none where there are trainings only.
+
+    Raises:
+        UserError: there is neither.
+    """
+    if not path.is_dir():
+        return [path]
+    if found := sorted(path.glob(_RECORDINGS)):
+        return [path] if len(found) == 1 else found
+    if found := sorted(path.rglob(_RECORDINGS)):
+        return found
+    if not training_folders(path):
+        raise UserError(f"{path} holds no recordings ({_RECORDINGS}) and no trainings ({EVENTS}); name what does")
+    return []
 
 
 def _table(missions: Sequence[MissionData]) -> list[tuple[str, list[str]]]:

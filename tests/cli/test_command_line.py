@@ -80,9 +80,9 @@ def test_help_imports_nothing_heavy() -> None:
     ("command", "options"),
     [
         ("sim", ["CONFIG", "SECTION.KEY=VALUE", "--out", "--lockstep", "--only", "--json"]),
-        ("train", ["CONFIG", "SECTION.KEY=VALUE", "--out", "--resume"]),
+        ("train", ["CONFIG", "SECTION.KEY=VALUE", "--out", "--resume", "--wandb"]),
         ("evaluate", ["CONFIG", "SECTION.KEY=VALUE", "--out", "--resume", "--jobs", "--json"]),
-        ("sweep", ["CONFIG", "SECTION.KEY=VALUE", "--out", "--resume", "--jobs"]),
+        ("sweep", ["CONFIG", "SECTION.KEY=VALUE", "--out", "--resume", "--jobs", "--wandb"]),
         ("bench", ["NAME", *BENCHES, "--json"]),
         ("init", ["NAME", "--kind", "--full"]),
         ("doctor", ["--json"]),
@@ -197,7 +197,7 @@ def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_train_gets_the_overridden_configuration_and_a_new_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    calls: list[tuple[Config, Path, bool]] = []
+    calls: list[tuple[Config, Path, bool, list[object]]] = []
     recorder = types.ModuleType("sortie_train.train")
     reports: list[tuple[Path | None, bool]] = []
     recorder.__dict__["train"] = lambda *arguments: calls.append(arguments)
@@ -208,7 +208,7 @@ def test_train_gets_the_overridden_configuration_and_a_new_folder(
     with pytest.raises(SystemExit) as ended:
         command_line.main()
     assert ended.value.code == 0
-    ((config, folder, resume),) = calls
+    ((config, folder, resume, _),) = calls
     assert (config.seed, config.comm.radius_m, folder, resume) == (7, float("inf"), out, False)
     assert out.is_dir()
     assert reports == [(None, False)]
@@ -217,7 +217,7 @@ def test_train_gets_the_overridden_configuration_and_a_new_folder(
 def test_an_interrupted_training_says_how_it_goes_on(
     sortie_here: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def interrupted(_config: Config, folder: Path, _resume: bool) -> None:
+    def interrupted(_config: Config, folder: Path, *_: object) -> None:
         (folder / "train_state.pt").touch()
         raise KeyboardInterrupt
 
