@@ -106,9 +106,11 @@ def train(
     told = Training("evolution", "generations", total, _HEADLINE, config.model_dump(mode="python"))
     with TrainingLog(told, folder, state.generation, listeners) as log, pool_of(jobs) as pool:
         while state.generation < total:
+            began_s = time.perf_counter()
             state, figures = advance(config, policy, state, pool)
             history.append((state.generation, figures[RETURN]))
-            log.tell(state.generation, figures)
+            speed = 2 * training.pairs / (time.perf_counter() - began_s)
+            log.tell(state.generation, figures | {STEPS_PER_S: speed})
             if state.generation % training.checkpoint_every == 0 or state.generation == total:
                 _keep(folder, config, policy, state, history)
     return folder / "policy.ckpt"
@@ -118,7 +120,7 @@ def advance(
     config: ClusterConfig, policy: ClusterPolicy, state: State, pool: Executor
 ) -> tuple[State, dict[str, float]]:
     """One generation; returns the next state and what is told of it, the mean score as its return."""
-    training, began_s = config.training, time.perf_counter()
+    training = config.training
     random = np.random.default_rng([training.seed, 1, state.generation])
     linear = state.generation < training.linear_generations
     step, rate = (training.linear_step, training.linear_rate) if linear else (training.step, training.rate)
@@ -153,7 +155,6 @@ def advance(
         "policy/contraction_rate": after.contraction_rate,
         "schedule/learning_rate": rate,
         "schedule/perturbation": step,
-        STEPS_PER_S: scores.size / (time.perf_counter() - began_s),
     }
     return State(count, after.vector, first, second, average), figures
 

@@ -10,7 +10,8 @@ Figures have a group and a name, as TensorBoard shows them:
     expert/    how far the policy is from its teacher
     schedule/  what changes over training
     evaluate/  on what it is not trained on
-    time/      steps_per_s, of the environments; update_s, how long the update took with all that belongs to it
+    time/      steps_per_s, of the environments: ticks of drones, a router's decisions, runs of an evolution strategy;
+               update_s, how long the update took with all that belongs to it
 
 An update is what a trainer does between two tellings: a rollout and what is learned from it, a generation, an epoch.
 """
