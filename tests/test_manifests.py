@@ -10,6 +10,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+import yaml
 from test_architecture import PROJECT, imported
 
 SOURCES = PROJECT / "ros2_ws" / "src"
@@ -91,6 +92,13 @@ def test_the_set_up_of_a_package_agrees_with_its_manifest(package: str) -> None:
     with (PROJECT / "pyproject.toml").open("rb") as file:
         project = tomllib.load(file)["project"]
     assert (root.findtext("version"), root.findtext("license")) == (project["version"], project["license"])
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
+    with (PROJECT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
 
 
 @pytest.mark.ros

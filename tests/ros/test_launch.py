@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +48,19 @@ def test_a_mission_that_fails_ends_it_with_another_exit_code(missions: Missions)
     assert "ended with exit code 1" in launched.stdout + launched.stderr
 
 
+def test_parts_that_are_launched_apart_fly_one_mission_from_any_folder(missions: Missions, tmp_path: Path) -> None:
+    command = missions.command("parts")
+    overrides = f"overrides:={' '.join(command[command.index('--') + 1 :])}"
+    installed = ["ros2", "launch", "sortie_bringup", "delivery.launch.py", overrides, "lockstep:=true"]
+    agents = [subprocess.Popen([*installed, f"only:={drones}"], cwd=tmp_path) for drones in ("0,2", "1,3")]
+    world = subprocess.run([*installed, "only:=world", f"out:={tmp_path}"], cwd=tmp_path, timeout=90)
+    for each in agents:
+        each.send_signal(signal.SIGINT)
+    assert [each.wait(30) for each in agents] == [0, 0]
+    assert world.returncode == 0
+    assert json.loads((tmp_path / "summary.json").read_text())["faults"] == []
+
+
 def test_bad_input_is_named_before_anything_starts() -> None:
     launched = ros2_launch("overrides:=comm.radus_m=3")
     assert launched.returncode == 1
@@ -56,6 +70,6 @@ def test_bad_input_is_named_before_anything_starts() -> None:
 
 def test_every_argument_is_described() -> None:
     shown = ros2_launch("--show-args").stdout
-    for argument in ("config", "overrides", "lockstep", "out"):
+    for argument in ("config", "overrides", "lockstep", "view", "only", "out"):
         assert f"'{argument}':\n        " in shown
     assert "no description given" not in shown

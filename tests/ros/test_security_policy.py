@@ -66,7 +66,8 @@ def rights(policy: Path = POLICY) -> set[Right]:
     tree.xinclude()
     assert tree.getroot().get("version") == "0.2.0"
     found = set()
-    for enclave in tree.iterfind("enclaves/enclave"):
+    for enclave in tree.find("enclaves"):
+        assert enclave.tag == "enclave", "SROS 2 takes a comment between enclaves for one of them"
         for profile in enclave.iterfind("profiles/profile"):
             for group in profile.iterchildren(etree.Element):
                 for deed, qualifier in group.attrib.items():
