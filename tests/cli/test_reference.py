@@ -126,6 +126,3 @@ def test_every_field_of_every_message_has_a_comment() -> None:
         if not text
     ]
     assert bare == []
-
-
-PAGES = sorted(path for folder in ("design", "reference") for path in (PROJECT / "docs" / folder).glob("*.md"))

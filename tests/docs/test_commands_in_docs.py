@@ -33,7 +33,7 @@ ELSEWHERE = {
     "it runs the tests": lambda: False,
     "it needs real drones": lambda: False,
     "it needs containers": lambda: False,
-    "it needs several machines": lambda: False,
+    "it needs a Fast DDS with security": lambda: False,
     "it runs in a test of its own": lambda: False,
     "it needs the network": lambda: False,
     "it needs a ROS installation": lambda: shutil.which("ros2") is not None,
@@ -75,13 +75,7 @@ def blocks(page: Path) -> list[Block]:
 
 def with_keys(script: str, keys: str) -> str:
     """A script whose calls of `sortie` with a configuration get further keys."""
-    lines = script.replace("\\\n", " ").splitlines()
-    return "\n".join(
-        re.sub(r"^(.*?)(\s+#.*)?$", rf"\1 {keys}\2", line)
-        if re.match(r"\s*(\S*/)?sortie \w+ \S+\.yaml", line)
-        else line
-        for line in lines
-    )
+    return re.sub(r"(\bsortie \w+ \S+\.yaml)", rf"\1 {keys}", script)
 
 
 def run(block: Block, folder: Path) -> None:
