@@ -18,15 +18,22 @@ class Runtime(Protocol):
 
     Attributes:
         decision: of the last tick; None before the first.
-        contraction_rate: c of the policy, 1/s.
     """
 
     decision: Decision | None
 
     @property
-    def contraction_rate(self) -> float: ...  # noqa: D102
-    def start_tick(self, view: LocalView) -> Packet: ...  # noqa: D102
-    def finish_round(self, packets: Sequence[Packet]) -> Packet | None: ...  # noqa: D102
+    def contraction_rate(self) -> float:
+        """C of the policy, 1/s."""
+        ...
+
+    def start_tick(self, view: LocalView) -> Packet:
+        """Begin a tick; returns the packet to broadcast."""
+        ...
+
+    def finish_round(self, packets: Sequence[Packet]) -> Packet | None:
+        """Close a round; returns the packet of the next, or None where the tick is over."""
+        ...
 
 
 def runtime_of(config: Config, index: int) -> Runtime:

@@ -44,15 +44,29 @@ class Stages(Protocol):
     """The policy's local stages on NumPy arrays, shapes as in `actor_critic.LGTCPolicy`."""
 
     @property
-    def encode(self) -> Callable[[Array, Array, Array], tuple[Array, Array]]: ...  # noqa: D102
+    def encode(self) -> Callable[[Array, Array, Array], tuple[Array, Array]]:
+        """What the agent and the consumers are, as features."""
+        ...
+
     @property
-    def mix(self) -> Callable[[Array], Array]: ...  # noqa: D102
+    def mix(self) -> Callable[[Array], Array]:
+        """Features of the agent and of those around it, as one."""
+        ...
+
     @property
-    def attend(self) -> Callable[[Array, Array, Array, Array], Array]: ...  # noqa: D102
+    def attend(self) -> Callable[[Array, Array, Array, Array], Array]:
+        """The logarithm of the attention to each consumer, and to waiting."""
+        ...
+
     @property
-    def advance(self) -> Callable[[Array, Array], Array]: ...  # noqa: D102
+    def advance(self) -> Callable[[Array, Array], Array]:
+        """The next state of the recurrent cell."""
+        ...
+
     @property
-    def act(self) -> Callable[[Array, Array, Array, Array, Array, Array], tuple[Array, Array]]: ...  # noqa: D102
+    def act(self) -> Callable[[Array, Array, Array, Array, Array, Array], tuple[Array, Array]]:
+        """Log probabilities of the choices, and the mean correction of the velocity."""
+        ...
 
 
 class AgentRuntime:

@@ -37,14 +37,15 @@ class Team(Protocol):
     Attributes:
         config: of the missions, with what a policy's training has fixed.
         explores: agents that wait go and look for demands.
-        bytes_sent: [B] by all agents of a team so far in order to choose, without the beacons that every team sends.
     """
 
     config: Config
     explores: bool
 
     @property
-    def bytes_sent(self) -> np.ndarray: ...  # noqa: D102
+    def bytes_sent(self) -> np.ndarray:
+        """[B] by all agents of a team so far in order to choose, without the beacons that every team sends."""
+        ...
 
     def choose(self, state: WorldState) -> tuple[np.ndarray, np.ndarray | None]:
         """Chosen consumers [B, N] int (M = "wait") and velocity corrections [B, N, D] in [-1, 1], or None."""
