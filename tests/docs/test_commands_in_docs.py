@@ -90,6 +90,7 @@ def run(block: Block, folder: Path) -> None:
         stdout=(folder / "said.txt").open("w"),
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job's children ignore it
     )
     deadline_s = time.monotonic() + _TIMEOUT_S
     try:
@@ -144,6 +145,7 @@ def test_remarks_are_understood(page: Path) -> None:
         assert known, f"{page}:{block.line}: {block.how}"
         if reason := block.after("elsewhere,"):
             assert reason in ELSEWHERE, f"{page}:{block.line}: {reason}"
+        assert reason or "make test" not in block.text, f"{page}:{block.line}: tests would run tests"
     assert not re.search(r"^[ \t]+```", (PROJECT / page).read_text(), re.M), (
         "blocks begin at the margin, or no test finds them"
     )
