@@ -44,7 +44,8 @@ def watch(
 @commands.command(rich_help_panel=_PANEL, epilog="Example: sortie report runs/mine runs/other --out runs/report")
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Folders of missions, trainings or sweeps; or MCAP files.")
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Folders of runs, trainings or sweeps; or MCAP files."),
     ],
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="New folder; default runs/<UTC time>.")] = None,
     json: Json = False,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+    from sortie_view.cluster_data import ClusterData
     from sortie_view.run_data import MissionData
 
     Floats = NDArray[np.floating]
@@ -81,15 +82,15 @@ def separation(axes: Axes, missions: Sequence[MissionData]) -> None:
     axes.legend(fontsize="small")
 
 
-def messages(axes: Axes, missions: Sequence[MissionData]) -> None:
-    """Packets on the air."""
+def messages(axes: Axes, missions: Sequence[MissionData | ClusterData]) -> None:
+    """Packets on the air, in missions or clusters' runs."""
     for mission in missions:
         axes.plot(mission.time_s, mission.messages_per_s, label=f"{mission.name}, packets/s", linewidth=1)
     n_bytes = axes.twinx()
     for mission in missions:
         n_bytes.plot(mission.time_s, mission.bytes_per_s / 1000, linestyle=":", linewidth=1)
     n_bytes.set(ylabel="kB/s (dotted)", ylim=(0, None))
-    axes.set(xlabel="mission time, s", ylabel="packets/s", ylim=(0, None), title="radio, of all drones together")
+    axes.set(xlabel="mission time, s", ylabel="packets/s", ylim=(0, None), title="radio, of all agents together")
     axes.legend(fontsize="small")
 
 

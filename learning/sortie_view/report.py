@@ -1,4 +1,4 @@
-"""One page about missions and trainings, with all that it shows inside it, and its pictures as files for papers."""
+"""One page about recorded runs and trainings, with all that it shows inside it, and its pictures as files."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from sortie_core.config import UserError
 from sortie_core.files import write_atomically
-from sortie_view import plots, training_comparison
-from sortie_view.run_data import MissionData, load_mission
+from sortie_view import cluster_data, plots, training_comparison
+from sortie_view.cluster_data import ClusterData
+from sortie_view.run_data import MissionData, load_run
 from sortie_view.training_comparison import NamedTraining
 from sortie_view.training_data import EVENTS, load_trainings, training_folders
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 _DPI = 150
 PAGE = "report.html"
 _RECORDINGS = "*.mcap"
-_FIGURES = (
+_OF_MISSIONS = (
     ("delivered", "delivered_fraction", "{:.1%}"),
     ("the stock allows", "deliverable_fraction", "{:.1%}"),
     ("delivered, average over time", "delivered_auc", "{:.3f}"),
@@ -50,17 +51,21 @@ class Runs:
 
     Attributes:
         missions: that were recorded.
+        clusters: runs of live clusters, likewise.
         trainings: that are over, or go on.
     """
 
     missions: list[MissionData]
+    clusters: list[ClusterData]
     trainings: list[NamedTraining]
 
     def tables(self) -> dict[str, tuple[list[str], list[tuple[str, list[str]]]]]:
-        """Of missions and of trainings, where there are any: their names, and rows with a cell for each."""
+        """Of each kind of which there are any: their names, and rows with a cell for each."""
         found = {}
         if self.missions:
-            found["missions"] = [each.name for each in self.missions], _table(self.missions)
+            found["missions"] = [each.name for each in self.missions], _table(self.missions, _OF_MISSIONS)
+        if self.clusters:
+            found["cluster runs"] = [each.name for each in self.clusters], _table(self.clusters, cluster_data.FIGURES)
         if self.trainings:
             found["trainings"] = [each.name for each in self.trainings], training_comparison.table(self.trainings)
         return found
@@ -69,6 +74,7 @@ class Runs:
         """The same for machines, and the keys of configurations in which trainings differ."""
         found = {
             "missions": [{"name": each.name} | each.summary for each in self.missions],
+            "clusters": [{"name": each.name} | each.summary for each in self.clusters],
             "trainings": [each.summary() for each in self.trainings],
             "differences": training_comparison.differences(self.trainings),
         }
@@ -102,14 +108,16 @@ def load_runs(paths: Sequence[Path], progress: Callable[[str, float], object]) -
         progress: called with the name of what is read, and the share of it.
 
     Raises:
-        UserError: as `load_mission` and `load_trainings`, there are none, or one is named twice.
+        UserError: as `load_run` and `load_trainings`, there are none, or one is named twice.
     """
     recordings = [found for path in paths for found in _recordings(path)]
     named = zip(recordings, _names(recordings), strict=True)
-    missions = [load_mission(path, name, partial(progress, name)) for path, name in named]
+    recorded = [load_run(path, name, partial(progress, name)) for path, name in named]
+    missions = [each for each in recorded if isinstance(each, MissionData)]
+    clusters = [each for each in recorded if isinstance(each, ClusterData)]
     trainings = load_trainings(paths)
     names = _names([each.folder for each in trainings])
-    return Runs(missions, [NamedTraining(name, each) for name, each in zip(names, trainings, strict=True)])
+    return Runs(missions, clusters, [NamedTraining(name, each) for name, each in zip(names, trainings, strict=True)])
 
 
 def write_report(runs: Runs, folder: Path) -> Path:
@@ -122,12 +130,11 @@ def write_report(runs: Runs, folder: Path) -> Path:
     Returns:
         The page.
     """
-    missions = runs.missions
+    recorded: list[MissionData | ClusterData] = [*runs.missions, *runs.clusters]
     sections = [
-        {"mission": mission, "pictures": [_drawn(each, folder, f"{mission.name}-") for each in _of_one(mission)]}
-        for mission in missions
+        {"run": run, "pictures": [_drawn(each, folder, f"{run.name}-") for each in _of_one(run)]} for run in recorded
     ]
-    together = [_drawn(each, folder, "") for each in _of_all(missions)] if len(missions) > 1 else []
+    together = [_drawn(each, folder, "") for each in _of_all(runs)]
     environment = Environment(loader=PackageLoader("sortie_view", "templates"), autoescape=select_autoescape())
     page = environment.get_template("report.html.j2").render(
         tables=runs.tables(),
@@ -140,7 +147,11 @@ def write_report(runs: Runs, folder: Path) -> Path:
     return folder / PAGE
 
 
-def _of_one(mission: MissionData) -> list[Picture]:
+def _of_one(run: MissionData | ClusterData) -> list[Picture]:
+    return _of_mission(run) if isinstance(run, MissionData) else _of_cluster(run)
+
+
+def _of_mission(mission: MissionData) -> list[Picture]:
     radius_m = mission.config.task.service_radius_m
     kinds: dict[str, Callable[[Axes], object]] = {
         "trajectories": lambda axes: plots.trajectories(
@@ -156,9 +167,26 @@ def _of_one(mission: MissionData) -> list[Picture]:
     return [_of_axes(name, draw, wide=name == "subteams") for name, draw in kinds.items()]
 
 
-def _of_all(missions: Sequence[MissionData]) -> list[Picture]:
-    kinds = (plots.delivery, plots.separation, plots.messages, plots.interventions)
-    return [_of_axes(f"compared-{kind.__name__}", partial(kind, missions=missions)) for kind in kinds]
+def _of_cluster(run: ClusterData) -> list[Picture]:
+    kinds: dict[str, Callable[[Axes], object]] = {
+        "gantt": partial(cluster_data.gantt, run=run),
+        "queues": partial(cluster_data.queues, run=run),
+        "use": partial(cluster_data.use, run=run),
+        "ended": partial(cluster_data.ended, runs=[run]),
+        "messages": partial(plots.messages, missions=[run]),
+    }
+    return [_of_axes(name, draw, wide=name == "gantt") for name, draw in kinds.items()]
+
+
+def _of_all(runs: Runs) -> list[Picture]:
+    """Curves of several runs laid over each other."""
+    found = []
+    if len(runs.missions) > 1:
+        kinds = (plots.delivery, plots.separation, plots.messages, plots.interventions)
+        found += [_of_axes(f"compared-{kind.__name__}", partial(kind, missions=runs.missions)) for kind in kinds]
+    if len(runs.clusters) > 1:
+        found.append(_of_axes("compared-ended", partial(cluster_data.ended, runs=runs.clusters)))
+    return found
 
 
 def _of_axes(name: str, draw: Callable[[Axes], object], wide: bool = False) -> Picture:
@@ -211,11 +239,13 @@ def _recordings(path: Path) -> list[Path]:
     return []
 
 
-def _table(missions: Sequence[MissionData]) -> list[tuple[str, list[str]]]:
-    """Rows of figures, a cell for each mission; those that none has are left out."""
+def _table(
+    runs: Sequence[MissionData | ClusterData], figures: Sequence[tuple[str, str, str]]
+) -> list[tuple[str, list[str]]]:
+    """Rows of figures, a cell for each run; those that none has are left out."""
     rows = []
-    for title, key, form in _FIGURES:
-        values = [mission.summary.get(key) for mission in missions]
+    for title, key, form in figures:
+        values = [run.summary.get(key) for run in runs]
         if any(value is not None for value in values):
             rows.append((title, ["–" if value is None else form.format(value) for value in values]))
     return rows

@@ -1,4 +1,4 @@
-"""What is known of a mission that is over, as arrays for plots."""
+"""What is known of a run that is over, as arrays for plots."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sortie_core.config import UserError
+from sortie_view.cluster_data import ClusterData, cluster_data
 from sortie_view.recording import Recording
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ class MissionData:
         return sizes
 
 
-def load_mission(path: Path, name: str, progress: Callable[[float], object] = lambda _: None) -> MissionData:
-    """A recorded mission.
+def load_run(path: Path, name: str, progress: Callable[[float], object] = lambda _: None) -> MissionData | ClusterData:
+    """A recorded mission, or a recorded run of a live cluster.
 
     Args:
         path: MCAP file, or the folder of a run.
@@ -79,23 +79,27 @@ def load_mission(path: Path, name: str, progress: Callable[[float], object] = la
         progress: called with the share read so far.
 
     Raises:
-        UserError: as `Recording`; or what was recorded is no mission.
+        UserError: as `Recording`.
     """
     recording = Recording(path, progress)
+    file = recording.path.parent / "summary.json"
+    summary = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    is_cluster = recording.snapshot(len(recording) - 1)["kind"] == "cluster"
+    return (cluster_data if is_cluster else _mission_data)(recording, name, summary)
+
+
+def _mission_data(recording: Recording, name: str, summary: dict[str, Any]) -> MissionData:
     ticks = [each for each in map(recording.snapshot, range(len(recording))) if "drones" in each]
-    if ticks[-1]["kind"] != "delivery":
-        raise UserError(f"{recording.path} is a cluster's run, which has no trajectories")
     nowhere: dict[str, list[float]] = {"x": [], "y": []}
     placed = next((each["consumers"] for each in ticks if "consumers" in each), nowhere)
     drones = [each["drones"] for each in ticks]
     history = {name: np.array(column, float) for name, column in recording.scene.history().items()}
     time_s = np.array([each["time_s"] for each in ticks])
     terms = list(ticks[-1]["reward"])
-    summary = recording.path.parent / "summary.json"
     return MissionData(
         name=name,
         config=recording.config,
-        summary=json.loads(summary.read_text(encoding="utf-8")) if summary.exists() else {},
+        summary=summary,
         time_s=time_s,
         position=np.array([[each[axis] for axis in "xyz"] for each in drones]).transpose(0, 2, 1),
         alive=np.array([each["alive"] for each in drones], bool),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -14,6 +15,9 @@ import pytest
 from browser import colours
 from playwright.sync_api import expect
 from rosbags.highlevel import AnyReader
+
+from sortie_view.cluster_data import ClusterData
+from sortie_view.run_data import load_run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -89,9 +93,10 @@ def test_a_mission_is_seen_recorded_replayed_and_reported_on(page: Page, port: i
 
 
 def test_a_cluster_is_seen_with_its_queues_and_tasks(page: Page, port: int, tmp_path: Path) -> None:
+    out = tmp_path / "run"
     running = start(
-        "cluster", "configs/cluster_live.yaml", "live.backend=simulated", f"ros.view_port={port}", "--view",
-        "--out", str(tmp_path / "run"),
+        "cluster", "configs/cluster_live.yaml", "live.backend=simulated", "arrivals.n_tasks=25",
+        f"ros.view_port={port}", "--view", "--out", str(out),
     )  # fmt: skip
     try:
         said = iter(running.stderr.readline, "")  # type: ignore[union-attr]
@@ -102,6 +107,20 @@ def test_a_cluster_is_seen_with_its_queues_and_tasks(page: Page, port: int, tmp_
         page.wait_for_function("Number(document.body.dataset.ticks) > 20")
         assert page.locator("#needs-title").inner_text() == "Tasks that wait at each node"
         assert len(colours(page, "gantt")) > 10  # tasks, each in its colour
+        running.communicate(timeout=90)
     finally:
-        running.send_signal(signal.SIGINT)
-        running.communicate(timeout=30)
+        running.kill()
+    assert running.returncode == 0
+
+    command = [SORTIE, "report", str(out), "--json", "--out", str(tmp_path / "report")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["clusters"]
+    assert row["name"] == "run" and row["delivered_fraction"] == 1.0
+    pictures = {each.name for each in (tmp_path / "report").glob("*.png")}
+    assert pictures == {f"run-{name}.png" for name in ("gantt", "queues", "use", "ended", "messages")}
+    data = load_run(out, "run")
+    assert isinstance(data, ClusterData)
+    assert {task[0] for task in data.tasks} == set(range(row["tasks"]))
+    assert all(task[3] > task[2] for task in data.tasks) and data.delivered[-1] == 1.0
+    assert 0.0 <= data.used.min() and 0.1 < data.used.max() <= 1.0

@@ -9,7 +9,7 @@ import pytest
 
 from sortie_core.config import UserError
 from sortie_view.recording import Recording
-from sortie_view.run_data import load_mission
+from sortie_view.run_data import MissionData, load_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,8 @@ def test_every_tick_is_there_with_what_was_said_before_it(record: Record) -> Non
 
 def test_a_folder_will_do_and_arrays_have_the_shapes_they_say(record: Record) -> None:
     path = record("run", 30, "team.n_agents=4")
-    mission = load_mission(path.parent, "run")
+    mission = load_run(path.parent, "run")
+    assert isinstance(mission, MissionData)
     n_consumers, n_resources = mission.config.task.n_consumers, mission.config.task.n_resources
     assert mission.position.shape == (30, 4, 3)
     assert mission.unmet.shape == (30, n_consumers, n_resources)
