@@ -75,7 +75,9 @@ class ViewServer(ServerListener):
             )
         except (OSError, RuntimeError) as error:
             self._page.shutdown()
-            raise UserError(f"ros.view_port: cannot serve at {host}:{port} ({error}); name another port") from None
+            raise UserError(
+                f"ros.view_port: cannot serve at {host}:{port} ({error}); name another port, or ros.view_host"
+            ) from None
         self.page_url, self.foxglove_url = f"http://localhost:{port + 1}", f"ws://localhost:{port}"
 
     def advertise(self, topic: str, kind: str, definition: str) -> None:
@@ -181,8 +183,10 @@ def _serve_page(host: str, port: int, connection: dict[str, Any]) -> ThreadingHT
     try:
         server = ThreadingHTTPServer((host, port), partial(_PageHandler, connection=connection))
     except OSError as error:
-        raise UserError(
-            f"ros.view_port: cannot serve the page at {host}:{port} ({error.strerror}); name another port"
-        ) from None
+        raise _cannot_serve(host, port, error) from None
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
+
+
+def _cannot_serve(host: str, port: int, error: Exception) -> UserError:
+    return UserError(f"ros.view_port: cannot serve at {host}:{port} ({error}); name another port, or ros.view_host")

@@ -329,3 +329,4 @@ class Ros(Section):
     record: bool
     view: bool
     view_port: Annotated[int, Field(ge=1, le=65534)]
+    view_host: str

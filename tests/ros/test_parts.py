@@ -137,10 +137,10 @@ class Machines:
 @pytest.mark.ros
 @pytest.mark.usefixtures("domain")
 def test_machines_find_each_other_in_any_order_and_fly_one_mission_after_the_other(
-    checkpoint: Path, tmp_path: Path
+    checkpoint: Path, tmp_path: Path, port: int
 ) -> None:
     mission = f"configs/delivery.yaml policy.checkpoint={checkpoint} policy.deterministic=false world.backend=point "
-    mission += "task.duration_s=5 ros.success_fraction=0.0"
+    mission += f"task.duration_s=5 ros.success_fraction=0.0 ros.view_port={port}"
     machines = Machines(tmp_path, mission)
     early, *late = AGENTS
     with ExitStack() as started:
@@ -152,6 +152,7 @@ def test_machines_find_each_other_in_any_order_and_fly_one_mission_after_the_oth
         agents += [started.enter_context(machines.running(name)) for name in late]
         said = world.communicate(timeout=100)[0]
         assert world.returncode == 0, said
+        assert f"the run is shown at http://localhost:{port + 1}" in said
 
         again = started.enter_context(machines.running("world"))
         said_again = again.communicate(timeout=100)[0]

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 import pytest
 import rclpy
 import yaml
-from geometry_msgs.msg import Point
+from geometry_msgs.msg import Point, Quaternion, Vector3
+from nav_msgs.msg import Odometry
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, ReliabilityPolicy
 from sortie_interfaces.msg import Claim, Consumer, ConsumerArray, RadioStatistics, WorldStatus
+from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from sortie_bringup.fleet import NodeDescription
 from sortie_bringup.processes import command_line
 from sortie_nodes import qos
+from sortie_nodes.viewer_node import transform_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -169,4 +172,14 @@ def test_a_taken_port_is_said_in_a_line(start: Start, port: int) -> None:
         taken.bind(("127.0.0.1", port))
         taken.listen()
         _, said = start().communicate(timeout=30)
-    assert said.splitlines()[-1].endswith("name another port") and f"127.0.0.1:{port}" in said
+    assert said.splitlines()[-1].endswith("name another port, or ros.view_host") and f"127.0.0.1:{port}" in said
+
+
+def test_a_pose_is_the_same_as_a_transform() -> None:
+    odometry = Odometry(header=Header(frame_id="world"), child_frame_id="drone_3")
+    odometry.pose.pose.position = Point(x=1.0, y=-2.0, z=0.5)
+    odometry.pose.pose.orientation = Quaternion(z=0.6, w=0.8)
+    transform = transform_of(odometry)
+    assert (transform.header.frame_id, transform.child_frame_id) == ("world", "drone_3")
+    assert transform.transform.translation == Vector3(x=1.0, y=-2.0, z=0.5)
+    assert transform.transform.rotation == Quaternion(z=0.6, w=0.8)

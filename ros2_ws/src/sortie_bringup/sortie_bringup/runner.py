@@ -183,7 +183,7 @@ def _show_again(config: Config, folder: Path, console: Console) -> None:
     if config.ros.view and sys.stdin.isatty() and recording.exists():
         from sortie_view.replay import replay
 
-        replay(recording, config.ros.view_port, console)
+        replay(recording, config.ros.view_port, console, config.ros.view_host)
 
 
 def _follow(processes: ProcessGroup, view: Any) -> int:

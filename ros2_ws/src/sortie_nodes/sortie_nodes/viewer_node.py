@@ -41,7 +41,8 @@ class ViewerNode(Node):
         self._config = declare_config(self)
         title = Path(self.get_parameter("config_file").value).name
         self._scene = Scene(self._config)
-        self._server = ViewServer(f"{title}, seed {self._config.seed}", self._config.ros.view_port)
+        ros = self._config.ros
+        self._server = ViewServer(f"{title}, seed {self._config.seed}", ros.view_port, ros.view_host)
         self._markers = self.create_publisher(MarkerArray, "markers", qos.MARKERS)
         self._transforms = self.create_publisher(TFMessage, "/tf", qos.DIAGNOSTICS) if TFMessage else None
         self._tap = TopicTap(self, self._server.advertise, self._wants)
@@ -56,7 +57,7 @@ class ViewerNode(Node):
                 if self._scene.hear(heard.topic, deserialize_message(heard.data, heard.kind)):
                     shown_ns = heard.received_ns
             elif self._moves(heard.topic):
-                transforms.append(_transform(deserialize_message(heard.data, heard.kind)))
+                transforms.append(transform_of(deserialize_message(heard.data, heard.kind)))
         if transforms and self._transforms:
             self._transforms.publish(TFMessage(transforms=transforms))
         if shown_ns:
@@ -84,7 +85,8 @@ class ViewerNode(Node):
             self._markers.publish(scene_markers(snapshot, stamp_of(snapshot["tick"], self._config.world.dt_s)))
 
 
-def _transform(odometry: Odometry) -> TransformStamped:
+def transform_of(odometry: Odometry) -> TransformStamped:
+    """A pose as a transform from its frame to its child frame."""
     found: Any = TransformStamped(header=odometry.header, child_frame_id=odometry.child_frame_id)
     at = odometry.pose.pose.position
     found.transform.translation = Vector3(x=at.x, y=at.y, z=at.z)
