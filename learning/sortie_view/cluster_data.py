@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sortie_view.run_data import RunData, common_fields
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from sortie_core.config import Config
     from sortie_view.recording import Recording
-
-    Floats = NDArray[np.float64]
 
 _COLOURS = 10
 _RESOURCES = ("CPU", "memory")
@@ -39,53 +38,30 @@ FIGURES = (
 
 
 @dataclass(frozen=True)
-class ClusterData:
+class ClusterData(RunData):
     """One recorded run: T ticks, N nodes; times are s of wall clock since its beginning, but those of tasks.
 
     Attributes:
-        name: of the run, unique among those reported together.
-        config: of the run.
-        summary: the figures of summary.json; empty where there is none.
-        time_s: [T].
         waiting: [T, N] tasks in the queue of each node.
         used: [T, N, 2] share of its CPU and of its memory that is taken.
-        delivered: [T] share of the tasks that have ended.
-        messages_per_s, bytes_per_s: [T].
         tasks: task, node, began and ended in s of the trace (None while it runs), and whether it was lost.
-        faults: time_s, kind, drone, text.
     """
 
-    name: str
-    config: Config
-    summary: dict[str, Any]
-    time_s: Floats
     waiting: NDArray[np.int_]
-    used: Floats
-    delivered: Floats
-    messages_per_s: Floats
-    bytes_per_s: Floats
+    used: NDArray[np.float64]
     tasks: list[list[Any]]
-    faults: list[dict[str, Any]]
 
 
-def cluster_data(recording: Recording, name: str, summary: dict[str, Any]) -> ClusterData:
+def cluster_data(recording: Recording, name: str) -> ClusterData:
     """A cluster's run from its recording."""
     snapshots = map(recording.snapshot, range(len(recording)))
     ticks = [each for each in snapshots if "drones" in each and "consumers" in each]
     last = recording.scene.snapshot()
-    capacity = np.array(last["facts"]["capacity"])
     return ClusterData(
-        name=name,
-        config=recording.config,
-        summary=summary,
-        time_s=np.array([each["time_s"] for each in ticks]),
+        **common_fields(recording, ticks, name),
         waiting=np.array([each["consumers"]["tasks"] for each in ticks]),
-        used=1.0 - np.array([each["drones"]["stock"] for each in ticks]) / capacity,
-        delivered=np.array([each["delivered"] for each in ticks]),
-        messages_per_s=np.array([each["rates"]["messages_per_s"] for each in ticks]),
-        bytes_per_s=np.array([each["rates"]["bytes_per_s"] for each in ticks]),
+        used=1.0 - np.array([each["drones"]["stock"] for each in ticks]) / np.array(last["facts"]["capacity"]),
         tasks=last["runs"],
-        faults=last["faults"],
     )
 
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from sortie_view.cluster_data import ClusterData
-    from sortie_view.run_data import MissionData
+    from sortie_view.mission_data import MissionData
+    from sortie_view.run_data import RunData
 
     Floats = NDArray[np.floating]
 
@@ -82,7 +82,7 @@ def separation(axes: Axes, missions: Sequence[MissionData]) -> None:
     axes.legend(fontsize="small")
 
 
-def messages(axes: Axes, missions: Sequence[MissionData | ClusterData]) -> None:
+def messages(axes: Axes, missions: Sequence[RunData]) -> None:
     """Packets on the air, in missions or clusters' runs."""
     for mission in missions:
         axes.plot(mission.time_s, mission.messages_per_s, label=f"{mission.name}, packets/s", linewidth=1)

@@ -11,11 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import yaml
 from mcap.exceptions import EndOfFile, McapError
 from mcap.reader import NonSeekingReader, SeekingReader
 from mcap_ros2.decoder import DecoderFactory
 
-from sortie_cluster.live_config import load_graph_config
+from sortie_cluster.live_config import graph_kind, load_graph_config
 from sortie_core.config import UserError
 from sortie_view.scene import Scene
 
@@ -117,14 +118,30 @@ class Recording:
                 text = next((each.data for each in reader.iter_attachments() if each.name == CONFIGURATION), None)
         except (OSError, McapError) as error:
             raise UserError(f"{self.path} is no MCAP file that can be read ({error})") from None
-        if text is None and not (beside := self.path.parent / CONFIGURATION).exists():
-            raise UserError(f"{self.path} does not say what was run; put the run's {CONFIGURATION} beside it")
+        if text is None and (beside := self.path.parent / CONFIGURATION).exists():
+            text = beside.read_bytes()
         if text is None:
-            return load_graph_config(beside)
-        with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder) / CONFIGURATION
-            copy.write_bytes(text)
+            raise UserError(f"{self.path} does not say what was run; put the run's {CONFIGURATION} beside it")
+        try:
+            return _configuration_of_any_version(text.decode())
+        except UserError as error:
+            raise UserError(f"{self.path} was recorded by another version of Sortie ({error})") from None
+
+
+def _configuration_of_any_version(text: str) -> Config:
+    """A run's configuration; keys that have come since are as shipped.
+
+    Raises:
+        UserError: a key of it is gone, or may not have its value any more.
+    """
+    kind = graph_kind(yaml.safe_load(text))
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / CONFIGURATION
+        copy.write_text(f"extends: {kind.EXAMPLE}\n{text}", encoding="utf-8")
+        try:
             return load_graph_config(copy)
+        except UserError as error:
+            raise UserError(str(error).replace(str(copy), CONFIGURATION)) from None
 
 
 def _file(path: Path) -> Path:

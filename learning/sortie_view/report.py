@@ -15,7 +15,8 @@ from sortie_core.config import UserError
 from sortie_core.files import write_atomically
 from sortie_view import cluster_data, plots, training_comparison
 from sortie_view.cluster_data import ClusterData
-from sortie_view.run_data import MissionData, load_run
+from sortie_view.mission_data import MissionData
+from sortie_view.recorded_runs import load_run
 from sortie_view.training_comparison import NamedTraining
 from sortie_view.training_data import EVENTS, load_trainings, training_folders
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from sortie_view.run_data import RunData
 
 _DPI = 150
 PAGE = "report.html"
@@ -239,9 +242,7 @@ def _recordings(path: Path) -> list[Path]:
     return []
 
 
-def _table(
-    runs: Sequence[MissionData | ClusterData], figures: Sequence[tuple[str, str, str]]
-) -> list[tuple[str, list[str]]]:
+def _table(runs: Sequence[RunData], figures: Sequence[tuple[str, str, str]]) -> list[tuple[str, list[str]]]:
     """Rows of figures, a cell for each run; those that none has are left out."""
     rows = []
     for title, key, form in figures:

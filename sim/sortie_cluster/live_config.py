@@ -194,7 +194,10 @@ def load_graph_config(path: str | Path, overrides: Iterable[str] = ()) -> Config
     Raises:
         UserError: as `sortie_core.config.load`.
     """
-    found = sections(path)
-    if "live" in found:
-        return cast("Config", load(LiveConfig, path, overrides))
-    return load(FlightConfig if "flight" in found else Config, path, overrides)
+    return cast("Config", load(graph_kind(sections(path)), path, overrides))
+
+
+def graph_kind(sections: Iterable[str]) -> type[Configuration]:
+    """The kind of a graph's configuration that has these sections."""
+    kinds: dict[str, type[Configuration]] = {"live": LiveConfig, "flight": FlightConfig}
+    return next((kinds[name] for name in kinds if name in sections), Config)

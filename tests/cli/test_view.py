@@ -17,7 +17,7 @@ from playwright.sync_api import expect
 from rosbags.highlevel import AnyReader
 
 from sortie_view.cluster_data import ClusterData
-from sortie_view.run_data import load_run
+from sortie_view.recorded_runs import load_run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

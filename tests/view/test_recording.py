@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from sortie_core.config import UserError
+from sortie_core.config import Config, UserError, load_config
+from sortie_view.mission_data import MissionData
+from sortie_view.recorded_runs import load_run
 from sortie_view.recording import Recording
-from sortie_view.run_data import MissionData, load_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     Record = Callable[..., Path]
+
+YAML = Path(__file__).parents[2] / "configs" / "delivery.yaml"
 
 
 def test_every_tick_is_there_with_what_was_said_before_it(record: Record) -> None:
@@ -69,3 +72,24 @@ def test_what_is_no_recording_is_refused_in_a_line(tmp_path: Path) -> None:
     text.write_text("not at all")
     with pytest.raises(UserError, match="no MCAP file"):
         Recording(text)
+
+
+@pytest.mark.parametrize(
+    ("then", "told"),
+    [
+        (lambda text: text.replace("  view_host: 127.0.0.1\n", ""), None),
+        (lambda text: text + "gone: 1\n", "recorded by another version of Sortie .*config.yaml.* gone"),
+    ],
+)
+def test_recordings_of_other_versions_are_read_where_no_key_is_gone(
+    record: Record, then: Callable[[str], str], told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = then(load_config(YAML, ["seed=7"]).to_yaml())
+    monkeypatch.setattr(Config, "to_yaml", lambda _: text)
+    path = record("run", 3)
+    if told:
+        with pytest.raises(UserError, match=told):
+            Recording(path)
+    else:
+        config = Recording(path).config
+        assert (config.seed, config.ros.view_host) == (7, "127.0.0.1")
