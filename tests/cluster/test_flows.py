@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,11 +36,6 @@ def network(service_s: list[list[float]], links: list[tuple[int, int]]) -> Clust
         linked[i, j] = linked[j, i] = True
     ones = np.ones(n_agents)
     return Cluster(ones, 0 * ones, ones, linked, np.array(service_s), hop_s=1.0)
-
-
-def test_every_key_of_the_configuration_is_commented() -> None:
-    lines = [line for line in FILE.read_text(encoding="utf-8").splitlines() if re.match(r" *\w+: *\S", line)]
-    assert lines and all("#" in line for line in lines)
 
 
 @pytest.mark.parametrize(

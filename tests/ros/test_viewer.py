@@ -13,6 +13,7 @@ import yaml
 from geometry_msgs.msg import Point, Quaternion, Vector3
 from nav_msgs.msg import Odometry
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
 from sortie_interfaces.msg import Claim, Consumer, ConsumerArray, RadioStatistics, WorldStatus
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
@@ -131,6 +132,40 @@ def test_a_hundred_drones_at_ten_hertz_in_a_browser(graph: Graph, start: Start, 
     before = shown()
     speak_at_ten_hertz(graph, team, lambda: shown() > before + 10, 30, "ticks of the next viewer")
     assert page.locator("body").get_attribute("data-state") == "live"
+
+
+FIRST_MESSAGE = """([port, topic]) => new Promise((found) => {
+    const socket = new WebSocket(`ws://localhost:${port}`, ["foxglove.sdk.v1"]);
+    socket.binaryType = "arraybuffer";
+    let channel = null;
+    socket.onmessage = ({data}) => {
+        if (typeof data === "string") {
+            const told = JSON.parse(data);
+            channel ??= told.op === "advertise" ? told.channels.find((each) => each.topic === topic) : null;
+            if (told.op === "advertise" && channel)
+                socket.send(JSON.stringify({op: "subscribe", subscriptions: [{id: 7, channelId: channel.id}]}));
+        } else if (new DataView(data).getUint8(0) === 1 && new DataView(data).getUint32(1, true) === 7) {
+            window.first = {kind: channel.schemaName, encoding: channel.encoding, schema: channel.schema,
+                            data: [...new Uint8Array(data, 13)]};
+            socket.close();
+        }
+    };
+    found(true);
+})"""
+
+
+def test_foxglove_gets_every_topic_as_it_was_sent(graph: Graph, start: Start, page: Page, port: int) -> None:
+    """What Foxglove does by its protocol: it sees a topic advertised with its definition, and subscribes."""
+    start()
+    team = Team(graph)
+    graph.until(lambda: team.heard, 30, "the viewer")
+    page.goto(f"http://localhost:{port + 1}")
+    page.evaluate(FIRST_MESSAGE, [port, "/drone_3/claim"])
+    speak_at_ten_hertz(graph, team, lambda: page.evaluate("window.first !== undefined"), 30, "a claim")
+    first = page.evaluate("window.first")
+    assert (first["kind"], first["encoding"]) == ("sortie_interfaces/msg/Claim", "cdr")
+    assert "uint16 choice" in first["schema"] and "MSG: std_msgs/Header" in first["schema"]
+    assert deserialize_message(bytes(first["data"]), Claim).choice == 3
 
 
 def test_rviz_shows_what_the_viewer_publishes(graph: Graph, start: Start) -> None:

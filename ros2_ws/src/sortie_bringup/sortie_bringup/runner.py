@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import signal
 import sys
 from contextlib import suppress
@@ -173,8 +174,12 @@ def _report_cluster(
 
 
 def _say_files(folder: Path, *names: str) -> None:
+    console = Console(soft_wrap=True, highlight=False)
     recorded = [RECORDING] if (folder / RECORDING).exists() else []
-    Console(soft_wrap=True).print(f"{folder}: {', '.join([*names, *recorded])}")
+    console.print(f"{folder}: {', '.join([*names, *recorded])}")
+    if recorded:
+        run = shlex.quote(os.path.relpath(folder))
+        console.print(f"see it again: sortie replay {run}; on a page: sortie report {run}")
 
 
 def _show_again(config: Config, folder: Path, console: Console) -> None:
