@@ -27,7 +27,7 @@ Status = Literal["ok", "missing", "broken", "warning"]
 _CONFIG = shipped("configs/delivery.yaml")
 _IMPORTS = (
     "numpy", "scipy", "torch", "onnx", "onnxruntime", "cvxpy", "highspy", "pyscipopt", "pybullet", "pettingzoo",
-    "gymnasium", "torchrl", "pydantic", "yaml", "matplotlib", "cflib", "pymavlink", "mcap",
+    "gymnasium", "torchrl", "pydantic", "yaml", "matplotlib", "cflib", "pymavlink", "mcap", "foxglove",
 )  # fmt: skip
 _SETUP = "run `make setup`" if CHECKOUT else "pip install --force-reinstall sortie"
 _ROUND_TRIP_LIMIT_S = 10.0

@@ -110,6 +110,7 @@ def test_a_hundred_drones_at_ten_hertz(page: Page, record: Callable[..., Path], 
     page.goto(f"http://localhost:{port + 1}")
     page.wait_for_function("Number(document.body.dataset.ticks) > 3")
     page.locator("#play").click()
+    expect(page.locator("body")).to_have_attribute("data-state", "paused")
     seek(page, 0)
     expect(page.locator("#time")).to_have_text("0.0 s")
     page.evaluate(

@@ -60,12 +60,18 @@ function onPlayback({ status, time, speed }) {
   }
 }
 
-element("play").onclick = () => feed.control(!playback.playing, playback.speed, playback.ended ? playback.first : undefined);
-element("speed").onchange = (event) => feed.control(playback.playing, Number(event.target.value));
+// What is asked for counts at once: who pauses and seeks before the server has answered does not play on.
+function ask(play, speed, seek) {
+  [playback.playing, playback.speed] = [play, speed];
+  feed.control(play, speed, seek);
+}
+
+element("play").onclick = () => ask(!playback.playing, playback.speed, playback.ended ? playback.first : undefined);
+element("speed").onchange = (event) => ask(playback.playing, Number(event.target.value));
 element("seek").oninput = (event) => {
   playback.dragging = true;
   const share = BigInt(event.target.value);
-  feed.control(playback.playing, playback.speed, playback.first + ((playback.last - playback.first) * share) / 1000n);
+  ask(playback.playing, playback.speed, playback.first + ((playback.last - playback.first) * share) / 1000n);
 };
 element("seek").onchange = () => { playback.dragging = false; };
 document.addEventListener("keydown", (event) => {
