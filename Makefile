@@ -20,6 +20,7 @@ setup:
 
 sim: setup
 	@.venv/bin/sortie sim $(CONFIG)
+	@echo "sortie is in .venv/bin; to have it at hand: . .venv/bin/activate"
 
 train: setup
 	@.venv/bin/sortie train $(CONFIG)
