@@ -113,9 +113,9 @@ def interventions(axes: Axes, missions: Sequence[MissionData]) -> None:
     axes.legend(fontsize="small")
 
 
-def delivery(axes: Axes, missions: Sequence[MissionData]) -> None:
-    """The delivered share of several missions."""
+def delivery(axes: Axes, missions: Sequence[RunData], what: str = "delivered") -> None:
+    """The share that is delivered, or of the tasks that have ended, of one or more runs."""
     for mission in missions:
         axes.plot(mission.time_s, mission.delivered, label=mission.name)
-    axes.set(xlabel="mission time, s", ylabel="delivered share", ylim=(0, 1.02), title="delivered")
+    axes.set(xlabel="mission time, s", ylabel="share", ylim=(0, 1.02), title=what)
     axes.legend(fontsize="small")

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from sortie_core.config import UserError
 from sortie_core.files import write_atomically
-from sortie_view import cluster_data, plots, training_comparison
+from sortie_view import cluster_data, cluster_plots, plots, training_comparison
 from sortie_view.cluster_data import ClusterData
 from sortie_view.mission_data import MissionData
 from sortie_view.recorded_runs import load_run
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _DPI = 150
 PAGE = "report.html"
 _RECORDINGS = "*.mcap"
+_ENDED = "tasks that have ended"
 _OF_MISSIONS = (
     ("delivered", "delivered_fraction", "{:.1%}"),
     ("the stock allows", "deliverable_fraction", "{:.1%}"),
@@ -172,10 +173,10 @@ def _of_mission(mission: MissionData) -> list[Picture]:
 
 def _of_cluster(run: ClusterData) -> list[Picture]:
     kinds: dict[str, Callable[[Axes], object]] = {
-        "gantt": partial(cluster_data.gantt, run=run),
-        "queues": partial(cluster_data.queues, run=run),
-        "use": partial(cluster_data.use, run=run),
-        "ended": partial(cluster_data.ended, runs=[run]),
+        "gantt": partial(cluster_plots.gantt, run=run),
+        "queues": partial(cluster_plots.queues, run=run),
+        "use": partial(cluster_plots.use, run=run),
+        "ended": partial(plots.delivery, missions=[run], what=_ENDED),
         "messages": partial(plots.messages, missions=[run]),
     }
     return [_of_axes(name, draw, wide=name == "gantt") for name, draw in kinds.items()]
@@ -188,7 +189,7 @@ def _of_all(runs: Runs) -> list[Picture]:
         kinds = (plots.delivery, plots.separation, plots.messages, plots.interventions)
         found += [_of_axes(f"compared-{kind.__name__}", partial(kind, missions=runs.missions)) for kind in kinds]
     if len(runs.clusters) > 1:
-        found.append(_of_axes("compared-ended", partial(cluster_data.ended, runs=runs.clusters)))
+        found.append(_of_axes("compared-ended", partial(plots.delivery, missions=runs.clusters, what=_ENDED)))
     return found
 
 

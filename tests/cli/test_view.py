@@ -50,7 +50,7 @@ def test_a_mission_is_seen_recorded_replayed_and_reported_on(page: Page, port: i
         "sim", "configs/delivery.yaml", *SHORT, f"ros.view_port={port}", "--view", "--out", str(out), terminal=terminal
     )
     try:
-        said = iter(running.stderr.readline, "")  # type: ignore[union-attr]
+        said = iter(running.stderr.readline, "")
         assert any(f"http://localhost:{port + 1}" in line for line in said)
         page.goto(f"http://localhost:{port + 1}")
         expect(page.locator("body")).to_have_attribute("data-state", "live")
@@ -99,7 +99,7 @@ def test_a_cluster_is_seen_with_its_queues_and_tasks(page: Page, port: int, tmp_
         f"ros.view_port={port}", "--view", "--out", str(out),
     )  # fmt: skip
     try:
-        said = iter(running.stderr.readline, "")  # type: ignore[union-attr]
+        said = iter(running.stderr.readline, "")
         assert any(f"http://localhost:{port + 1}" in line for line in said)
         page.goto(f"http://localhost:{port + 1}")
         expect(page.locator("body")).to_have_attribute("data-state", "live")

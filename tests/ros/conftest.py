@@ -80,6 +80,21 @@ def domain(monkeypatch: pytest.MonkeyPatch) -> int:
     return number
 
 
+@pytest.fixture
+def start_node(domain: int) -> Iterator[Callable[[NodeDescription], subprocess.Popen[str]]]:
+    """Start nodes in processes of their own, which are killed in the end where they still run."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(node: NodeDescription) -> subprocess.Popen[str]:
+        running.append(subprocess.Popen(command_line(node), stderr=subprocess.PIPE, text=True))
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
 class Graph:
     """Nodes of a test, and a way to wait for what they should hear.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,13 +22,15 @@ from sortie_core.flight_config import FlightConfig
 from sortie_nodes import qos
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import subprocess
+    from collections.abc import Callable
 
     from conftest import Graph
     from mcap.reader import DecodedMessageTuple
     from rclpy.node import Node
 
     Start = Callable[[Path], subprocess.Popen[str]]
+    StartNode = Callable[[NodeDescription], subprocess.Popen[str]]
 
 pytestmark = pytest.mark.ros
 
@@ -38,21 +39,14 @@ N_MESSAGES = 200
 
 
 @pytest.fixture
-def start(domain: int) -> Iterator[Start]:
-    """Start recorders, which are killed in the end where they still run."""
-    running: list[subprocess.Popen[str]] = []
+def start(start_node: StartNode) -> Start:
+    """Start recorders."""
 
     def start(out: Path) -> subprocess.Popen[str]:
-        node = NodeDescription(
-            "sortie_nodes", "recorder_node", "recorder", "/", {"out": str(out), "config_file": str(FLIGHT)}
-        )
-        running.append(subprocess.Popen(command_line(node), stderr=subprocess.PIPE, text=True))
-        return running[-1]
+        parameters = {"out": str(out), "config_file": str(FLIGHT)}
+        return start_node(NodeDescription("sortie_nodes", "recorder_node", "recorder", "/", parameters))
 
-    yield start
-    for process in running:
-        process.kill()
-        process.communicate()
+    return start
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,17 +18,18 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from sortie_bringup.fleet import NodeDescription
-from sortie_bringup.processes import command_line
 from sortie_nodes import qos
 from sortie_nodes.viewer_node import transform_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import subprocess
+    from collections.abc import Callable
 
     from conftest import Graph
     from playwright.sync_api import Page
 
     Start = Callable[..., subprocess.Popen[str]]
+    StartNode = Callable[[NodeDescription], subprocess.Popen[str]]
 
 pytestmark = pytest.mark.ros
 
@@ -39,21 +39,15 @@ N_AGENTS, N_CONSUMERS, DT_S = 100, 20, 0.1
 
 
 @pytest.fixture
-def start(domain: int, port: int) -> Iterator[Start]:
-    """Start viewers of a team of a hundred, which are killed in the end where they still run."""
-    running: list[subprocess.Popen[str]] = []
+def start(start_node: StartNode, port: int) -> Start:
+    """Start viewers of a team of a hundred."""
 
     def start(*overrides: str) -> subprocess.Popen[str]:
         changes = [f"team.n_agents={N_AGENTS}", f"task.n_consumers={N_CONSUMERS}", f"ros.view_port={port}", *overrides]
         parameters = {"config_file": str(PROJECT / "configs" / "delivery.yaml"), "overrides": changes}
-        node = NodeDescription("sortie_nodes", "viewer_node", "viewer", "/", parameters)
-        running.append(subprocess.Popen(command_line(node), stderr=subprocess.PIPE, text=True))
-        return running[-1]
+        return start_node(NodeDescription("sortie_nodes", "viewer_node", "viewer", "/", parameters))
 
-    yield start
-    for process in running:
-        process.kill()
-        process.communicate()
+    return start
 
 
 class Team:

@@ -29,7 +29,7 @@ def replayed() -> Iterator[Callable[[Path, int], subprocess.Popen[str]]]:
     def replayed(recording: Path, port: int) -> subprocess.Popen[str]:
         command = [SORTIE, "replay", str(recording), "--port", str(port)]
         running.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
-        said = running[-1].stderr.readline()  # type: ignore[union-attr]
+        said = running[-1].stderr.readline()
         assert f"http://localhost:{port + 1}" in said, said
         return running[-1]
 
