@@ -33,14 +33,14 @@ def cluster(
     from sortie_cli.configurations import load_any
     from sortie_cluster.config import ClusterConfig
     from sortie_cluster.live_config import LiveConfig
-    from sortie_core.config import UserError, load
+    from sortie_core.config import load
 
     if isinstance(load_any(config, overrides or []), LiveConfig):
+        _refuse("is for comparisons, such as configs/cluster.yaml", resume=resume, jobs=jobs > 1)
         from sortie_cli.graph import run_graph
 
         run_graph(config, overrides, out, only, lockstep=lockstep, view=view, json=json)
-    if only:
-        raise UserError("--only starts a part of a live cluster, such as configs/cluster_live.yaml; leave it out")
+    _refuse("is for live clusters, such as configs/cluster_live.yaml", only=bool(only), lockstep=lockstep, view=view)
     loaded = load(ClusterConfig, config, overrides or [])
     from sortie_cli.run_folder import resumable_run
     from sortie_cluster.scenario import make_scenario
@@ -75,3 +75,11 @@ def flows(
     policies(loaded)  # refuse what cannot be made, before there is a folder
     with resumable_run("flows", config, overrides, out, resume) as folder:
         run_flows(loaded, folder, jobs, json)
+
+
+def _refuse(why: str, **given: bool) -> None:
+    """Refuse options that would have no effect, where they are given."""
+    from sortie_core.config import UserError
+
+    for option in (name for name, is_given in given.items() if is_given):
+        raise UserError(f"--{option} {why}; leave it out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,13 @@ if TYPE_CHECKING:
 
 
 def train_agents(
-    loaded: ClusterConfig, config: Path, overrides: list[str] | None, out: Path | None, resume: bool, wandb: str
+    loaded: ClusterConfig,
+    config: Path,
+    overrides: list[str] | None,
+    out: Path | None,
+    resume: bool,
+    wandb: str,
+    as_json: bool,
 ) -> None:
     """Train the agents of a cluster."""
     from sortie_cli.training_views import listeners
@@ -23,7 +30,8 @@ def train_agents(
 
     told = listeners(wandb)
     with resumable_run("train", config, overrides, out, resume) as folder:
-        print(train(loaded, folder, resume=resume, listeners=told))
+        checkpoint = str(train(loaded, folder, resume=resume, listeners=told))
+    print(json.dumps({"checkpoint": checkpoint}) if as_json else checkpoint)
 
 
 def evaluate_suites(
@@ -33,14 +41,14 @@ def evaluate_suites(
     out: Path | None,
     resume: bool,
     jobs: int,
-    json: bool,
+    as_json: bool,
 ) -> None:
     """Compare schedulers in the settings of a source."""
     from sortie_schedule import suites
 
     suites.configurations(loaded)  # refuse what cannot be run, before there is a folder
     with resumable_run("evaluate", config, overrides, out, resume) as folder:
-        suites.evaluate_suites(loaded, folder, jobs, json)
+        suites.evaluate_suites(loaded, folder, jobs, as_json)
 
 
 def sweep_routers(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sortie_cluster.config import ClusterConfig
 from sortie_cluster.flows_config import FlowsConfig
-from sortie_cluster.live_config import LiveConfig
+from sortie_cluster.live_config import LiveConfig, graph_kind
 from sortie_core.config import Config, Configuration, UserError, load, load_config, sections
 from sortie_core.flight_config import FlightConfig
 
@@ -14,13 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-KINDS: dict[str, type[Configuration]] = {
-    "flows": FlowsConfig,
-    "live": LiveConfig,
-    "cluster": ClusterConfig,
-    "flight": FlightConfig,
-}
-"""The section that tells a kind, the first that is there; without any it is a delivery mission."""
 NAMES: dict[str, type[Configuration]] = {
     "delivery": Config,
     "flight": FlightConfig,
@@ -32,13 +25,15 @@ NAMES: dict[str, type[Configuration]] = {
 
 
 def kind_of(path: str | Path) -> type[Configuration]:
-    """The class of a file's configuration.
+    """The class of a file's configuration, by its sections.
 
     Raises:
         UserError: the file cannot be read.
     """
     found = sections(path)
-    return next((kind for section, kind in KINDS.items() if section in found), Config)
+    if "flows" in found:
+        return FlowsConfig
+    return ClusterConfig if "cluster" in found and "live" not in found else graph_kind(found)
 
 
 def load_any(path: str | Path, overrides: Iterable[str] = ()) -> Configuration:

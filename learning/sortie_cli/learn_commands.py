@@ -37,7 +37,7 @@ def train(
     if isinstance(found, ClusterConfig):
         from sortie_cli.cluster_runs import train_agents
 
-        train_agents(found, config, overrides, out, resume, wandb)
+        train_agents(found, config, overrides, out, resume, wandb, json)
         return
     loaded = load_mission(config, overrides)
     from sortie_cli.run_folder import create_run_folder, open_run_folder, say_how_to_go_on

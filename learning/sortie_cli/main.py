@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -40,6 +41,8 @@ use_own_scripts()
 def main() -> None:
     """Run the command line; bad input ends with one line on stderr and exit code 2."""
     sys.path.append(os.getcwd())  # where classes that a configuration names may lie
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # tables and curves, where stdout is not UTF-8
     try:
         code = app(args=sys.argv[1:] or ["--help"], prog_name="sortie", standalone_mode=False)
     except KeyboardInterrupt:

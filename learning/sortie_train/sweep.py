@@ -38,8 +38,8 @@ _SPEED_WINDOW_S = 3600.0
 
 
 @dataclass(frozen=True, eq=False)
-class Training:
-    """One method by one seed.
+class Trial:
+    """One training of a sweep: a method by a seed.
 
     Attributes:
         name: method and seed.
@@ -77,7 +77,7 @@ class Training:
         return next((line.strip() for line in reversed(lines) if line.strip()), "it wrote nothing")
 
 
-def plan_trainings(config: Config, out: Path) -> list[Training]:
+def plan_trainings(config: Config, out: Path) -> list[Trial]:
     """The trainings of a sweep: of each seed all the methods, so that an early end leaves whole seeds.
 
     Args:
@@ -91,7 +91,7 @@ def plan_trainings(config: Config, out: Path) -> list[Training]:
     if not evaluation.learned:
         raise UserError("evaluation.learned: names no method; there is nothing to train")
     trainings = [
-        Training(f"{method}-{seed}", _training_config(config, method, seed), out / f"{method}-{seed}")
+        Trial(f"{method}-{seed}", _training_config(config, method, seed), out / f"{method}-{seed}")
         for seed in evaluation.train_seeds or [config.seed]
         for method in evaluation.learned
     ]
@@ -114,7 +114,7 @@ def evaluation_overrides(config: Config, out: Path) -> list[str]:
     return overrides
 
 
-def sweep(trainings: list[Training], jobs: int, wandb: str = "") -> list[Training]:
+def sweep(trainings: list[Trial], jobs: int, wandb: str = "") -> list[Trial]:
     """Run what is not finished yet; the failure of one does not stop the others.
 
     Args:
@@ -148,14 +148,14 @@ def sweep(trainings: list[Training], jobs: int, wandb: str = "") -> list[Trainin
 class _Crew:
     """Trainings that wait, run, or failed, and their lines of progress."""
 
-    def __init__(self, trainings: list[Training], progress: Progress, wandb: str) -> None:
+    def __init__(self, trainings: list[Trial], progress: Progress, wandb: str) -> None:
         self.waiting = [each for each in trainings if not each.finished]
-        self.running: dict[Training, BaseProcess] = {}
-        self.failed: list[Training] = []
+        self.running: dict[Trial, BaseProcess] = {}
+        self.failed: list[Trial] = []
         self._progress, self._count, self._wandb = progress, len(trainings), wandb
         self._over = len(trainings) - len(self.waiting)
-        self._bars: dict[Training, TaskID] = {}
-        self._began_s: dict[Training, float] = {}
+        self._bars: dict[Trial, TaskID] = {}
+        self._began_s: dict[Trial, float] = {}
         self._total = progress.add_task("", total=self._count)
         self._spawning = multiprocessing.get_context("spawn")
         if self._over:
@@ -183,7 +183,7 @@ class _Crew:
         done = self._over + sum(training.share for training in self.running)
         self._progress.update(self._total, completed=done, description=f"{self._over} of {self._count} trainings")
 
-    def _end(self, training: Training, exit_code: int) -> None:
+    def _end(self, training: Trial, exit_code: int) -> None:
         del self.running[training]
         self._progress.remove_task(self._bars.pop(training))
         self._over += 1
@@ -232,7 +232,7 @@ def _training_config(config: Config, method: str, seed: int) -> Config:
     return config.changed(changes | {"seed": seed} | alone, f"evaluation.learned.{method}")
 
 
-def _check_same(training: Training) -> None:
+def _check_same(training: Trial) -> None:
     """Refuse to go on with a run of another configuration."""
     path = training.folder / "config.yaml"
     if not path.exists():

@@ -34,7 +34,7 @@ FIGURES = (
 
 @dataclass(frozen=True)
 class ClusterData(RunData):
-    """One recorded run: T ticks, N nodes; times are s of wall clock since its beginning, but those of tasks.
+    """One recorded run: T ticks, N nodes.
 
     Attributes:
         waiting: [T, N] tasks in the queue of each node.
@@ -56,5 +56,5 @@ def cluster_data(recording: Recording, name: str) -> ClusterData:
         **common_fields(recording, ticks, name),
         waiting=np.array([each["consumers"]["tasks"] for each in ticks]),
         used=1.0 - np.array([each["drones"]["stock"] for each in ticks]) / np.array(last["facts"]["capacity"]),
-        tasks=last["runs"],
+        tasks=recording.scene.task_runs,
     )

@@ -33,7 +33,7 @@ def gantt(axes: Axes, run: ClusterData) -> None:
 def queues(axes: Axes, run: ClusterData) -> None:
     """How many tasks wait at each node."""
     axes.stackplot(run.time_s, run.waiting.T, labels=[f"node {n}" for n in range(run.waiting.shape[1])])
-    axes.set(xlabel="wall clock, s", ylabel="tasks that wait", ylim=(0, None), title="queues, one upon the other")
+    axes.set(xlabel="mission time, s", ylabel="tasks that wait", ylim=(0, None), title="queues, one upon the other")
     if run.waiting.shape[1] <= _COLOURS:
         axes.legend(fontsize="small")
 
@@ -44,7 +44,7 @@ def use(axes: Axes, run: ClusterData) -> None:
         taken = run.used[:, :, kind]
         axes.plot(run.time_s, taken.mean(axis=1), label=f"{name}, mean of all nodes", color=f"C{kind}")
         axes.fill_between(run.time_s, taken.min(axis=1), taken.max(axis=1), color=f"C{kind}", alpha=0.15, linewidth=0)
-    axes.set(xlabel="wall clock, s", ylabel="share taken", ylim=(0, 1.02), title="use; shaded: from node to node")
+    axes.set(xlabel="mission time, s", ylabel="share taken", ylim=(0, 1.02), title="use; shaded: from node to node")
     axes.legend(fontsize="small")
 
 

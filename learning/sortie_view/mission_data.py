@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sortie_view.run_data import RunData, common_fields
+from sortie_view.scene import least_separation_m
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,32 +23,22 @@ class MissionData(RunData):
     Attributes:
         position: [T, N, 3] m.
         alive: [T, N].
-        stock: [T, N, R].
         unmet: [T, M, R].
         choice: [T, N] the consumer agreed on, -1 for none.
         consumer_position: [M, 2] m.
-        separation_m: [T].
+        separation_m: [T] least distance between two living drones; NaN where there are less than two.
         shielded: [T] setpoints that the safety gate has changed so far.
         reward: [T] by term, of each tick.
     """
 
     position: NDArray[np.float64]
     alive: NDArray[np.bool_]
-    stock: NDArray[np.float64]
     unmet: NDArray[np.float64]
     choice: NDArray[np.int_]
     consumer_position: NDArray[np.float64]
     separation_m: NDArray[np.float64]
     shielded: NDArray[np.int_]
     reward: dict[str, NDArray[np.float64]]
-
-    @property
-    def subteam_sizes(self) -> NDArray[np.int_]:
-        """[T, M] how many living drones have chosen each consumer."""
-        n_consumers = len(self.consumer_position)
-        chosen = self.choice[:, :, None] == np.arange(n_consumers)
-        sizes: NDArray[np.int_] = (chosen & self.alive[:, :, None]).sum(axis=1)
-        return sizes
 
 
 def mission_data(recording: Recording, name: str) -> MissionData:
@@ -56,17 +47,16 @@ def mission_data(recording: Recording, name: str) -> MissionData:
     nowhere: dict[str, list[float]] = {"x": [], "y": []}
     placed = next((each["consumers"] for each in ticks if "consumers" in each), nowhere)
     drones = [each["drones"] for each in ticks]
-    common = common_fields(recording, ticks, name)
-    history = {column: np.array(values, float) for column, values in recording.scene.history().items()}
+    position = np.array([[each[axis] for axis in "xyz"] for each in drones]).transpose(0, 2, 1)
+    alive = np.array([each["alive"] for each in drones], bool)
     return MissionData(
-        **common,
-        position=np.array([[each[axis] for axis in "xyz"] for each in drones]).transpose(0, 2, 1),
-        alive=np.array([each["alive"] for each in drones], bool),
-        stock=np.array([each["stock"] for each in drones]),
+        **common_fields(recording, ticks, name),
+        position=position,
+        alive=alive,
         unmet=np.array([each["unmet"] for each in ticks]),
         choice=np.array([each["choice"] for each in drones]),
         consumer_position=np.stack([placed["x"], placed["y"]], axis=-1),
-        separation_m=np.interp(common["time_s"], history["time_s"], history["separation_m"]),
+        separation_m=np.array([least_separation_m(*each) for each in zip(position, alive, strict=True)]),
         shielded=np.array([each["shielded"] for each in ticks]),
         reward={term: np.array([each["reward"].get(term, 0.0) for each in ticks]) for term in ticks[-1]["reward"]},
     )

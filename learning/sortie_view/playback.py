@@ -92,8 +92,10 @@ class Playback:
         self._lock, self._woken = threading.Lock(), threading.Event()
         self._clock = Clock((recording.times_ns[0], recording.times_ns[-1]))
         self._sought = False
-        self._messages: Iterator[tuple[Schema, Channel, Message]] | None = None
+        self._wanted: frozenset[str] = frozenset()
+        self._messages: Iterator[tuple[Schema, Channel, Message]] = iter(())
         self._next: tuple[Schema, Channel, Message] | None = None
+        self._due_ns = recording.times_ns[0]
         self.server = ViewServer(str(recording.path.name), port, host, self._clock.span_ns, self._on_control)
         for schema, channel in recording.channels.values():
             self.server.advertise(channel.topic, schema.name, schema.data.decode())
@@ -103,27 +105,30 @@ class Playback:
         shown, due_s, was = -1, 0.0, PlaybackStatus.Playing
         while True:
             with self._lock:
-                now_ns, status = self._clock.now_ns(), self._clock.status
+                state = self._clock.state()
                 sought, self._sought = self._sought, False
-            if status is PlaybackStatus.Ended and was is not status:
-                self.server.tell(self._clock.state())
-            was = status
-            if sought or not self.server.wants_any():
-                self._messages = None
-            else:
-                self._pass_on(now_ns)
-            tick = self._recording.tick_at(now_ns)
-            if tick != shown or sought or time.monotonic() >= due_s:
+            now_ns = state.current_time
+            self._pass_on(now_ns, sought)
+            tick, due = self._recording.tick_at(now_ns), time.monotonic() >= due_s
+            if due or state.status is not was:
+                self.server.tell(state)
+            was = state.status
+            if tick != shown or sought or due:
                 shown, due_s = tick, time.monotonic() + _REFRESH_S
                 self.server.show(self._recording.snapshot(tick), self._recording.scene.history, now_ns)
             self._woken.wait(_STEP_S)
             self._woken.clear()
 
-    def _pass_on(self, now_ns: int) -> None:
+    def _pass_on(self, now_ns: int, sought: bool) -> None:
         """What was recorded since the last time, to those who have asked for its topics."""
-        if self._messages is None:
-            self._messages = self._recording.messages(self.server.wants, now_ns)
+        wanted = self.server.wanted()
+        if sought:
+            self._due_ns = now_ns
+        if sought or wanted != self._wanted:
+            self._wanted = wanted
+            self._messages = self._recording.messages(wanted.__contains__, self._due_ns) if wanted else iter(())
             self._next = next(self._messages, None)
+        self._due_ns = now_ns + 1
         while self._next and self._next[2].log_time <= now_ns:
             _, channel, message = self._next
             self.server.pass_on(channel.topic, message.data, message.log_time)

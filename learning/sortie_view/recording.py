@@ -7,12 +7,12 @@ import json
 import struct
 import tempfile
 import zlib
-from contextlib import suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import yaml
-from mcap.exceptions import EndOfFile, McapError
+from mcap.exceptions import EndOfFile
 from mcap.reader import NonSeekingReader, SeekingReader
 from mcap_ros2.decoder import DecoderFactory
 
@@ -49,7 +49,7 @@ class Recording:
         channels: of each topic, with the definition of its messages.
 
     Raises:
-        UserError: it cannot be read, holds no run, or is not of this version.
+        UserError: it cannot be read, is damaged, holds no run, or is not of this version.
     """
 
     def __init__(self, path: Path, progress: Callable[[float], object] = lambda _: None) -> None:
@@ -67,10 +67,14 @@ class Recording:
             self.channels.setdefault(channel.topic, (schema, channel))
             if not Scene.reads(channel.topic):
                 continue
-            if channel.id not in decoders:
-                decoders[channel.id] = factory.decoder_for(channel.message_encoding, schema)
             try:
-                complete = self.scene.hear(channel.topic, decoders[channel.id](message.data))
+                if channel.id not in decoders:
+                    decoders[channel.id] = factory.decoder_for(channel.message_encoding, schema)
+                decoded = decoders[channel.id](message.data)
+            except Exception as error:  # of damaged bytes, libraries make any error
+                raise self._damaged(error) from None
+            try:
+                complete = self.scene.hear(channel.topic, decoded)
             except AttributeError as error:
                 raise UserError(f"{self.path} was recorded by another version of Sortie ({error})") from None
             if complete:
@@ -98,26 +102,54 @@ class Recording:
         return max(0, bisect.bisect_right(self.times_ns, time_ns) - 1)
 
     def messages(self, wanted: Callable[[str], bool], from_ns: int = 0) -> Iterator[tuple[Schema, Channel, Message]]:
-        """Messages of the topics that are wanted, in the order of recording, as far as the file is whole."""
-        with self.path.open("rb") as file, suppress(*_CUT_OFF):
-            whole = _is_whole(file)
-            reader = SeekingReader(file) if whole else NonSeekingReader(file)
+        """Messages of the topics that are wanted, in the order of recording, as far as a killed recording goes.
+
+        Args:
+            wanted: whether a topic is.
+            from_ns: time of recording.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        with self.path.open("rb") as file, self._reading(file) as reader:
             topics = None
-            if whole and (summary := reader.get_summary()):
+            if summary := reader.get_summary() if isinstance(reader, SeekingReader) else None:
                 topics = [each.topic for each in summary.channels.values() if wanted(each.topic)]
-            for schema, channel, message in reader.iter_messages(topics, starting_at=from_ns, log_time_order=whole):
+            ordered = summary is not None
+            for schema, channel, message in reader.iter_messages(topics, starting_at=from_ns, log_time_order=ordered):
                 self._offset = file.tell()
                 if schema and wanted(channel.topic):
                     yield schema, channel, message
 
+    @contextmanager
+    def _reading(self, file: IO[bytes]) -> Iterator[SeekingReader | NonSeekingReader]:
+        """A reader of the file, which checks what it reads.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        whole = _is_whole(file)
+        try:
+            yield SeekingReader(file, validate_crcs=True) if whole else NonSeekingReader(file, validate_crcs=True)
+        except UserError:
+            raise
+        except Exception as error:
+            if whole or not isinstance(error, _CUT_OFF):
+                raise self._damaged(error) from None
+
+    def _damaged(self, error: Exception) -> UserError:
+        what = next(iter(str(error).splitlines()), "") or type(error).__name__
+        return UserError(
+            f"{self.path} is damaged, or no MCAP file ({what}); `mcap recover` saves what is left of a damaged one"
+        )
+
     def _configuration(self) -> Config:
         text = None
         try:
-            with self.path.open("rb") as file, suppress(*_CUT_OFF):
-                reader = SeekingReader(file) if _is_whole(file) else NonSeekingReader(file)
+            with self.path.open("rb") as file, self._reading(file) as reader:
                 text = next((each.data for each in reader.iter_attachments() if each.name == CONFIGURATION), None)
-        except (OSError, McapError) as error:
-            raise UserError(f"{self.path} is no MCAP file that can be read ({error})") from None
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be read ({error.strerror})") from None
         if text is None and (beside := self.path.parent / CONFIGURATION).exists():
             text = beside.read_bytes()
         if text is None:
@@ -126,6 +158,8 @@ class Recording:
             return _configuration_of_any_version(text.decode())
         except UserError as error:
             raise UserError(f"{self.path} was recorded by another version of Sortie ({error})") from None
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            raise self._damaged(error) from None
 
 
 def _configuration_of_any_version(text: str) -> Config:
@@ -164,7 +198,7 @@ def _is_whole(file: IO[bytes]) -> bool:
     """Whether a file has its index, which a recording that was killed lacks."""
     try:
         return SeekingReader(file).get_summary() is not None
-    except McapError:
+    except Exception:  # of damaged bytes, libraries make any error
         return False
     finally:
         file.seek(0)

@@ -138,14 +138,14 @@ def write_report(runs: Runs, folder: Path) -> Path:
     sections = [
         {"run": run, "pictures": [_drawn(each, folder, f"{run.name}-") for each in _of_one(run)]} for run in recorded
     ]
-    together = [_drawn(each, folder, "") for each in _of_all(runs)]
+    together = [_drawn(each, folder) for each in _of_all(runs)]  # whose names end as no single run's do
     environment = Environment(loader=PackageLoader("sortie_view", "templates"), autoescape=select_autoescape())
     page = environment.get_template("report.html.j2").render(
         tables=runs.tables(),
         sections=sections,
         together=together,
         trainings=runs.trainings,
-        curves=[_drawn(each, folder, "") for each in _of_trainings(runs.trainings)],
+        curves=[_drawn(each, folder) for each in _of_trainings(runs.trainings)],
     )
     write_atomically(folder / PAGE, page)
     return folder / PAGE
@@ -187,9 +187,9 @@ def _of_all(runs: Runs) -> list[Picture]:
     found = []
     if len(runs.missions) > 1:
         kinds = (plots.delivery, plots.separation, plots.messages, plots.interventions)
-        found += [_of_axes(f"compared-{kind.__name__}", partial(kind, missions=runs.missions)) for kind in kinds]
+        found += [_of_axes(f"{kind.__name__}-compared", partial(kind, missions=runs.missions)) for kind in kinds]
     if len(runs.clusters) > 1:
-        found.append(_of_axes("compared-ended", partial(plots.delivery, missions=runs.clusters, what=_ENDED)))
+        found.append(_of_axes("ended-compared", partial(plots.delivery, missions=runs.clusters, what=_ENDED)))
     return found
 
 
@@ -202,7 +202,7 @@ def _of_trainings(trainings: Sequence[NamedTraining]) -> list[Picture]:
     """Learning curves, a picture for each group of figures."""
     return [
         Picture(
-            f"curves-{group}",
+            f"{group}-curves",
             partial(training_comparison.draw, trainings=trainings, names=names),
             training_comparison.size_of(trainings, names),
             wide=True,
@@ -211,7 +211,7 @@ def _of_trainings(trainings: Sequence[NamedTraining]) -> list[Picture]:
     ]
 
 
-def _drawn(picture: Picture, folder: Path, prefix: str) -> dict[str, Any]:
+def _drawn(picture: Picture, folder: Path, prefix: str = "") -> dict[str, Any]:
     """A picture as a file, and as the page holds it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -254,7 +254,7 @@ def _table(runs: Sequence[RunData], figures: Sequence[tuple[str, str, str]]) -> 
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """A name for each run: its folder's, with so much of the path that no two are alike.
+    """A name for each run: its folder's or file's, with so much of the path that no two are alike.
 
     Raises:
         UserError: a run is named twice.
@@ -263,7 +263,9 @@ def _names(paths: Sequence[Path]) -> list[str]:
     folders = [path if path.is_dir() or path.name != "run.mcap" else path.parent for path in resolved]
     if twice := next((path for k, path in enumerate(folders) if path in folders[:k]), None):
         raise UserError(f"{twice} is named twice; name it once")
-    depth = 1
-    while len({each.parts[-depth:] for each in folders}) < len(folders):
-        depth += 1
-    return ["-".join(each.with_suffix("").parts[-depth:]) for each in folders]
+    names: list[str] = []
+    for depth in range(1, 1 + max((len(each.parts) for each in folders), default=0)):
+        names = ["-".join(each.parts[-depth:]) for each in folders]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{name}-{k}" for k, name in enumerate(names)]  # such as of a/b-c and a-b/c

@@ -27,7 +27,7 @@ class RunData:
         name: of the run, unique among those reported together.
         config: of the run.
         summary: the figures of summary.json; empty where there is none.
-        time_s: [T] since the beginning.
+        time_s: [T] mission time, of a cluster too.
         delivered: [T] share of the demand that is met, or of the tasks that have ended.
         messages_per_s, bytes_per_s: [T].
         faults: time_s, kind, drone, text.

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 _RATE_WINDOW_S = 1.0
 _MOST_ROWS = 600
 """Of the history; twice as many are thinned out to every other one."""
-_GANTT_ROWS = 2000
+_MOST_RUNS = 2000
+"""Of tasks, that a snapshot holds."""
 _DIGITS = 3
 
 
@@ -30,19 +31,13 @@ class Row(NamedTuple):
         time_s: mission time.
         delivered: share of the demand that is met, or of the tasks that have ended.
         messages_per_s: packets on the air, in mission time.
-        bytes_per_s: the same, bytes.
         separation_m: least distance between two drones; NaN where there is none.
-        subteams: consumers that at least two drones have agreed on.
-        shielded: setpoints that the safety gate has changed, so far.
     """
 
     time_s: float
     delivered: float
     messages_per_s: float
-    bytes_per_s: float
     separation_m: float
-    subteams: int
-    shielded: int
 
 
 class Scene:
@@ -140,8 +135,6 @@ class Scene:
             ended_s = None if math.isnan(run.ended) else round(run.ended, _DIGITS)
             began_s = round(run.began, _DIGITS)
             self._runs[run.task, run.node, run.attempt] = [run.task, run.node, began_s, ended_s, run.lost]
-        while len(self._runs) > _GANTT_ROWS:
-            self._runs.pop(next(iter(self._runs)))
 
     # What is shown.
 
@@ -150,15 +143,21 @@ class Scene:
         """Mission time of the last tick, s."""
         return self._status.tick * self.config.world.dt_s if self._status else 0.0
 
+    @property
+    def task_runs(self) -> list[list[Any]]:
+        """All of a cluster's so far: task, node, began_s, ended_s or None, lost; the snapshot has the last ones."""
+        return list(self._runs.values())
+
     def snapshot(self) -> dict[str, Any]:
         """The last tick, ready for JSON.
 
         Returns:
-            kind: "delivery" or "cluster"; time_s, tick, done, delivered; facts: what does not change (radius_m,
-            arena_half_m, service_radius_m, n_resources, capacity [N][2]); links: pairs of drones; drones: x, y, z m
-            [N], alive [N], stock [N][R], choice [N] (the consumer agreed on, -1 for none); consumers: x, y m [M],
-            demand, unmet [M][R], active [M], tasks [M]; rates; shielded: setpoints that the safety gate has changed;
-            reward by term, of the last tick; faults; vehicles; runs: task, node, began_s, ended_s or None, lost.
+            kind: "delivery" or "cluster"; time_s, tick, done, delivered; facts: what does not change (n_agents,
+            n_consumers, n_resources; arena_half_m, service_radius_m, or capacity [N][2] of a cluster); links: pairs of
+            drones; drones: x, y, z m [N], alive [N], stock [N][R], choice [N] (the consumer agreed on, -1 for none);
+            unmet [M][R]; consumers: x, y m [M], demand [M][R], active [M], tasks [M]; rates; shielded: setpoints that
+            the safety gate has changed; reward by term, of the last tick; faults; vehicles; runs: the last of
+            `task_runs`; n_runs: how many there are in all.
         """
         status, consumers = self._status, self._consumers
         found: dict[str, Any] = {
@@ -196,13 +195,13 @@ class Scene:
                 "tasks": [len(each.tasks) for each in consumers.consumers],
             }
         if self._is_cluster:
-            found["runs"] = list(self._runs.values())
+            found |= {"runs": self.task_runs[-_MOST_RUNS:], "n_runs": len(self._runs)}
         return found
 
     def _links(self, position: np.ndarray) -> list[list[int]]:
         """Pairs of drones that hear each other: [[i, j], ...] with i < j."""
         if isinstance(self.config, LiveConfig):
-            linked = self.config.scenario.cluster.linked
+            linked = self.config.nodes.linked
         else:
             flat = position[None, :, : self.config.task.dimensions]
             linked = adjacency(flat, np.asarray(self._status.alive, bool)[None], self.config.comm.radius_m)[0]
@@ -235,16 +234,12 @@ class Scene:
         self._n_ticks += 1
         if (self._n_ticks - 1) % self._stride and not status.done:
             return
-        rates = self._rates()
         self.rows.append(
             Row(
                 round(self.time_s, _DIGITS),
                 round(status.delivered_fraction, 5),
-                rates["messages_per_s"],
-                rates["bytes_per_s"],
+                self._rates()["messages_per_s"],
                 round(least_separation_m(np.reshape(status.position, (-1, 3)), status.alive), _DIGITS),
-                sum(1 for size in subteams(self._choice, status.alive).values() if size > 1),
-                self._shielded,
             )
         )
         if len(self.rows) >= 2 * _MOST_ROWS:
@@ -263,20 +258,6 @@ _READERS: dict[str, Callable[[Scene, str, Any], None]] = {
 }
 
 
-def subteams(choice: Sequence[int], alive: Sequence[bool]) -> dict[int, int]:
-    """How many living drones have chosen each consumer.
-
-    Args:
-        choice: [N] consumers, -1 for none.
-        alive: [N].
-    """
-    sizes: dict[int, int] = {}
-    for consumer, lives in zip(choice, alive, strict=True):
-        if lives and consumer >= 0:
-            sizes[consumer] = sizes.get(consumer, 0) + 1
-    return sizes
-
-
 def least_separation_m(position: np.ndarray, alive: Sequence[bool]) -> float:
     """The least distance between two living drones, [N, 3] m; NaN where there are less than two."""
     flying = np.asarray(position, float)[np.asarray(alive, bool)]
@@ -292,21 +273,18 @@ def _mission_facts(config: Config) -> dict[str, Any]:
         "n_agents": config.team.n_agents,
         "n_consumers": config.task.n_consumers,
         "n_resources": config.task.n_resources,
-        "radius_m": _plain(config.comm.radius_m),
         "arena_half_m": round(config.arena_half_m, _DIGITS),
         "service_radius_m": config.task.service_radius_m,
-        "duration_s": config.duration_s,
     }
 
 
 def _cluster_facts(config: LiveConfig) -> dict[str, Any]:
-    cluster = config.scenario.cluster
+    cluster = config.nodes  # without the tasks, whose trace may not be here any more
     return {
         "n_agents": config.team.n_agents,
         "n_consumers": config.task.n_consumers,
         "n_resources": config.task.n_resources,
         "capacity": np.stack([cluster.cpu, cluster.memory], axis=1).round(_DIGITS).tolist(),
-        "duration_s": config.duration_s,
     }
 
 

@@ -20,84 +20,68 @@ from foxglove.messages import (
     Vector3,
 )
 
-from sortie_view.colours import GREY, colour_of
+from sortie_view import shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from sortie_view.shapes import Body, Colour, Point
 
 _FRAME = "world"
-_DRONE_M, _NODE_M, _LINK_M, _CONSUMER_M = 0.25, 0.4, 0.02, 0.05
 _TEXT_M = 0.25
+_WHITE = Color(r=1.0, g=1.0, b=1.0, a=1.0)
 
 
 def scene_update(snapshot: dict[str, Any], time_ns: int) -> SceneUpdate:
-    """Drones in the colour of the consumer that they have agreed on, consumers as high as what they still need, links.
+    """Agents with their numbers, consumers, radio links, as of `sortie_view.shapes`.
 
     Args:
         snapshot: of `sortie_view.scene.Scene`, with drones.
         time_ns: when.
     """
     stamp = Timestamp(sec=time_ns // 10**9, nsec=time_ns % 10**9)
-    drones = snapshot["drones"]
-    place = list(zip(drones["x"], drones["y"], drones["z"], strict=True))
-    chosen = zip(drones["choice"], drones["alive"], strict=True)
-    colours = [colour_of(choice if lives else -1) for choice, lives in chosen]
-    size_m = _NODE_M if snapshot["kind"] == "cluster" else _DRONE_M
-    spheres = [
-        SpherePrimitive(pose=_at(at), size=Vector3(x=size_m, y=size_m, z=size_m), color=_colour(colour))
-        for at, colour in zip(place, colours, strict=True)
-    ]
-    texts = [
-        TextPrimitive(
-            pose=_at((at[0], at[1], at[2] + size_m)),
-            billboard=True,
-            font_size=_TEXT_M,
-            color=_colour((1.0, 1.0, 1.0)),
-            text=str(k),
-        )
-        for k, at in enumerate(place)
-    ]
-    ends = [Point3(x=at[0], y=at[1], z=at[2]) for pair in snapshot["links"] for at in (place[pair[0]], place[pair[1]])]
+    agents = shapes.agents(snapshot)
     lines = LinePrimitive(
         type=LinePrimitiveLineType.LineList,
         pose=_at((0.0, 0.0, 0.0)),
-        thickness=_LINK_M,
-        points=ends,
-        color=_colour((0.4, 0.6, 1.0), 0.5),
+        thickness=shapes.LINK_M,
+        points=[Point3(x=x, y=y, z=z) for x, y, z in shapes.links(snapshot)],
+        color=_colour(shapes.LINK_COLOUR),
     )
-    entities = [
-        SceneEntity(timestamp=stamp, frame_id=_FRAME, id="drones", spheres=spheres, texts=texts),
-        SceneEntity(timestamp=stamp, frame_id=_FRAME, id="links", lines=[lines]),
-    ]
-    if snapshot["kind"] == "delivery" and "consumers" in snapshot:
-        cylinders = _consumers(snapshot, snapshot["facts"]["service_radius_m"])
-        entities.append(SceneEntity(timestamp=stamp, frame_id=_FRAME, id="consumers", cylinders=cylinders))
-    return SceneUpdate(entities=entities)
-
-
-def _consumers(snapshot: dict[str, Any], radius_m: float) -> list[CylinderPrimitive]:
-    consumers, found = snapshot["consumers"], []
-    for m, (x, y, unmet, active) in enumerate(
-        zip(consumers["x"], consumers["y"], snapshot["unmet"], consumers["active"], strict=True)
-    ):
-        height_m = _CONSUMER_M + 0.5 * sum(unmet)
-        found.append(
-            CylinderPrimitive(
-                pose=_at((x, y, height_m / 2)),
-                size=Vector3(x=2 * radius_m, y=2 * radius_m, z=height_m),
-                bottom_scale=1.0,
-                top_scale=1.0,
-                color=_colour(colour_of(m) if active else GREY, 0.6),
-            )
-        )
-    return found
-
-
-def _at(place: Sequence[float]) -> Pose:
-    return Pose(
-        position=Vector3(x=place[0], y=place[1], z=place[2]), orientation=Quaternion(x=0.0, y=0.0, z=0.0, w=1.0)
+    parts: dict[str, Any] = {
+        "drones": {"spheres": list(map(_sphere, agents)), "texts": [_number(*each) for each in enumerate(agents)]},
+        "links": {"lines": [lines]},
+        "consumers": {"cylinders": list(map(_cylinder, shapes.consumers(snapshot)))},
+    }
+    return SceneUpdate(
+        entities=[SceneEntity(timestamp=stamp, frame_id=_FRAME, id=name, **part) for name, part in parts.items()]
     )
 
 
-def _colour(rgb: Sequence[float], alpha: float = 1.0) -> Color:
-    return Color(r=rgb[0], g=rgb[1], b=rgb[2], a=alpha)
+def _sphere(body: Body) -> SpherePrimitive:
+    return SpherePrimitive(pose=_at(body.centre), size=_size(body), color=_colour(body.colour))
+
+
+def _number(k: int, body: Body) -> TextPrimitive:
+    x, y, z = body.centre
+    return TextPrimitive(
+        pose=_at((x, y, z + body.height_m)), billboard=True, font_size=_TEXT_M, color=_WHITE, text=str(k)
+    )
+
+
+def _cylinder(body: Body) -> CylinderPrimitive:
+    return CylinderPrimitive(
+        pose=_at(body.centre), size=_size(body), bottom_scale=1.0, top_scale=1.0, color=_colour(body.colour)
+    )
+
+
+def _size(body: Body) -> Vector3:
+    return Vector3(x=body.width_m, y=body.width_m, z=body.height_m)
+
+
+def _at(place: Point) -> Pose:
+    x, y, z = place
+    return Pose(position=Vector3(x=x, y=y, z=z), orientation=Quaternion(x=0.0, y=0.0, z=0.0, w=1.0))
+
+
+def _colour(colour: Colour) -> Color:
+    red, green, blue, alpha = colour
+    return Color(r=red, g=green, b=blue, a=alpha)

@@ -169,7 +169,7 @@ def _progress(moment: Moment) -> RenderableType:
     training, done = curves.training, curves.done
     spent_s, left_s = curves.spent_s, curves.left_s
     if moment.live and done < training.total:
-        spent_s, left_s = spent_s + moment.silent_s, max(0.0, left_s - moment.silent_s)
+        spent_s, left_s = spent_s + moment.silent_s, max(left_s - moment.silent_s, 0.0)  # not-a-number stays that
     speed = curves.last(STEPS_PER_S)
     told = [
         f"{training.unit} {done}/{training.total}",

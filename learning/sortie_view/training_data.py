@@ -47,9 +47,9 @@ class TrainingReader:
         curves = Curves(self._training(), self.folder)
         curves.told_at_s = self._events.Tensors(_TEXTS[0])[-1].wall_time
         for name in self._events.Tags()["scalars"]:
-            points = self._events.Scalars(name)
-            curves.figures[name] = {point.step: point.value for point in points}
-            curves.told_at_s = max(curves.told_at_s, points[-1].wall_time if points else 0.0)
+            if points := self._events.Scalars(name):  # none, where all were told after the checkpoint it went on from
+                curves.figures[name] = {point.step: point.value for point in points}
+                curves.told_at_s = max(curves.told_at_s, points[-1].wall_time)
         return curves
 
     def _training(self) -> Training:

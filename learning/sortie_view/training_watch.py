@@ -10,7 +10,7 @@ from rich.text import Text
 
 from sortie_core.config import UserError
 from sortie_view.training_dashboard import Moment, dashboard, overview
-from sortie_view.training_data import TrainingReader, training_folders
+from sortie_view.training_data import EVENTS, TrainingReader, training_folders
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +68,4 @@ class _Watched:
     def _found(path: Path) -> list[Path]:
         if found := training_folders(path):
             return found
-        raise UserError(
-            f"{path} holds no training (events.out.tfevents.*); name the --out folder of one, or of a sweep"
-        )
+        raise UserError(f"{path} holds no training ({EVENTS}); name the --out folder of one, or of a sweep")

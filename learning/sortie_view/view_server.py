@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parent / "page"
 SCENE_TOPIC, HISTORY_TOPIC, MARKS_TOPIC = "/view/scene", "/view/history", "/view/marks"
+_ALSO_LOCALHOST = ("127.0.0.1", "0.0.0.0", "localhost")
 _HISTORY_PERIOD_S = 1.0
 _BACKLOG = 64
 """Messages that wait for a slow viewer; older ones are dropped, so that it sees the present."""
@@ -74,11 +75,10 @@ class ViewServer(ServerListener):
                 message_backlog_size=_BACKLOG,
             )
         except (OSError, RuntimeError) as error:
-            self._page.shutdown()
-            raise UserError(
-                f"ros.view_port: cannot serve at {host}:{port} ({error}); name another port, or ros.view_host"
-            ) from None
-        self.page_url, self.foxglove_url = f"http://localhost:{port + 1}", f"ws://localhost:{port}"
+            self._close_page()
+            raise _cannot_serve(host, port, error) from None
+        name = "localhost" if host in _ALSO_LOCALHOST else host
+        self.page_url, self.foxglove_url = f"http://{name}:{port + 1}", f"ws://{name}:{port}"
 
     def advertise(self, topic: str, kind: str, definition: str) -> None:
         """Offer a topic of the graph.
@@ -96,9 +96,9 @@ class ViewServer(ServerListener):
         """Whether somebody has subscribed to a topic of the graph."""
         return topic in self._raw and self._raw[topic].has_sinks()
 
-    def wants_any(self) -> bool:
-        """Whether somebody has subscribed to any topic of the graph."""
-        return any(channel.has_sinks() for channel in self._raw.values())
+    def wanted(self) -> frozenset[str]:
+        """The topics of the graph to which somebody has subscribed."""
+        return frozenset(topic for topic in self._raw if self.wants(topic))
 
     def pass_on(self, topic: str, data: bytes, time_ns: int) -> None:
         """A message of the graph, as it was sent."""
@@ -134,6 +134,9 @@ class ViewServer(ServerListener):
     def close(self) -> None:
         """Serve no more."""
         self._server.stop()
+        self._close_page()
+
+    def _close_page(self) -> None:
         self._page.shutdown()
         self._page.server_close()
 
@@ -189,4 +192,7 @@ def _serve_page(host: str, port: int, connection: dict[str, Any]) -> ThreadingHT
 
 
 def _cannot_serve(host: str, port: int, error: Exception) -> UserError:
-    return UserError(f"ros.view_port: cannot serve at {host}:{port} ({error}); name another port, or ros.view_host")
+    return UserError(
+        f"cannot serve the view at {host}:{port} ({error}); name another port, or another interface: "
+        "ros.view_port and ros.view_host of a run, --port of a replay"
+    )

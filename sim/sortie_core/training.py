@@ -111,7 +111,7 @@ class Curves:
     Attributes:
         training: what is trained.
         folder: of the run.
-        figures: value by update, by name.
+        figures: value by update, by name; at least one of each.
         told_at_s: when it last told something, s since 1970; 0 for never.
     """
 
@@ -127,8 +127,10 @@ class Curves:
 
     def cut(self, done: int) -> None:
         """Forget what comes after so many updates."""
-        for name, values in self.figures.items():
+        for name, values in list(self.figures.items()):
             self.figures[name] = {update: value for update, value in values.items() if update <= done}
+            if not self.figures[name]:
+                del self.figures[name]
 
     @property
     def done(self) -> int:

@@ -132,6 +132,8 @@ def test_bad_input_is_one_line_in_a_process_of_its_own(command: str) -> None:
         (["sim", CONFIG, "--only", "world"], ["--only", "export ROS_DOMAIN_ID=42"]),
         (["sim", CONFIG, "--only", "world", "--seeds", "3"], ["--only", "leave out --seeds"]),
         (["cluster", "configs/cluster.yaml", "--only", "0-3"], ["--only", "configs/cluster_live.yaml"]),
+        (["cluster", "configs/cluster.yaml", "--view"], ["--view", "configs/cluster_live.yaml"]),
+        (["cluster", "configs/cluster_live.yaml", "--jobs", "2"], ["--jobs", "configs/cluster.yaml"]),
         (["sim", CONFIG, "comm.loss=1.5"], ["comm.loss", "1.5"]),
         (["train", CONFIG, "--resume"], ["--resume", "--out"]),
         (["train", CONFIG, "--resume", "--out", "absent"], ["absent"]),

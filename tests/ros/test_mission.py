@@ -192,6 +192,17 @@ def test_an_interrupt_while_the_team_starts_is_quiet(missions: Missions) -> None
     assert psutil.wait_procs(children, timeout=5)[1] == []
 
 
+def test_who_stops_reading_sees_no_traceback(missions: Missions) -> None:
+    with missions.start("unread", "task.duration_s=2", flags=("--lockstep", "--json")) as runner:
+        assert runner.stdout
+        runner.stdout.close()
+        assert runner.stderr
+        stderr = runner.stderr.read()
+        assert runner.wait(20) == 1
+    assert "Traceback" not in stderr
+    assert "BrokenPipe" not in stderr
+
+
 def test_without_the_world_the_mission_is_over(missions: Missions, graph: Graph) -> None:
     witness = Witness(graph)
     with missions.start("halt", "task.duration_s=60", flags=()) as runner:

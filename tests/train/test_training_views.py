@@ -26,7 +26,7 @@ from sortie_core.training import STEPS_PER_S, Curves, Training
 from sortie_train.training_log import TrainingLog
 from sortie_view.braille import curve
 from sortie_view.training_dashboard import Moment, TrainingDashboard, dashboard
-from sortie_view.training_data import training_folders
+from sortie_view.training_data import TrainingReader, training_folders
 from sortie_view.training_watch import watch
 
 if TYPE_CHECKING:
@@ -66,6 +66,25 @@ def watched(*paths: Path, width: int = 100) -> list[str]:
     console = Console(file=io.StringIO(), record=True, width=width, height=40)
     watch(paths, console, 1.0)
     return console.export_text().splitlines()
+
+
+def test_a_figure_whose_points_are_all_void_is_not_there(tmp_path: Path) -> None:
+    """Killed after the first checkpoint, and gone on from it: what was told only later has a name, but no value."""
+    with TrainingLog(TRAINING, tmp_path, 0) as log:
+        log.tell(1, {"loss/policy": 0.5})
+        log.tell(2, {"loss/policy": 0.4, "train/delivered": 0.3})
+    with TrainingLog(TRAINING, tmp_path, 1):
+        pass
+    curves = TrainingReader(tmp_path).read()
+    assert curves and "loss/policy" in curves.figures and "train/delivered" not in curves.figures
+    told = Curves(TRAINING, tmp_path, {"train/delivered": {2: 0.3}})
+    told.cut(1)
+    assert "no figure yet" in "".join(drawn(dashboard(Moment(told, 0.0), 24, 100)))
+
+
+def test_before_the_first_update_nobody_knows_what_is_left(tmp_path: Path) -> None:
+    moment = Moment(Curves(TRAINING, tmp_path), 3.0, live=True)
+    assert "0:00:03 spent, -:--:-- left" in "".join(drawn(dashboard(moment, 24, 100)))
 
 
 def test_a_curve_goes_from_its_least_to_its_largest_value() -> None:

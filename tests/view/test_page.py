@@ -103,6 +103,56 @@ def test_the_page_comes_back_with_the_server(page: Page, record: Callable[..., P
     page.wait_for_function(f"Number(document.body.dataset.ticks) > {before + 3}")
 
 
+def test_who_comes_while_it_is_paused_sees_that(
+    page: Page, record: Callable[..., Path], replayed: Any, port: int
+) -> None:
+    replayed(record("run", 60), port)
+    page.goto(f"http://localhost:{port + 1}")
+    page.locator("#play").click()
+    expect(page.locator("body")).to_have_attribute("data-state", "paused")
+    page.reload()
+    expect(page.locator("body")).to_have_attribute("data-state", "paused")
+    expect(page.locator("#play")).to_have_text("Play")
+    # the slider goes by keyboard, too, a thousandth a key, and stays where it was put
+    seek(page, 250)
+    page.locator("#seek").focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft"):
+        page.keyboard.press(key)
+        page.wait_for_timeout(700)  # longer than the server takes to tell how it stands
+    expect(page.locator("#seek")).to_have_js_property("value", "252")
+    expect(page.locator("body")).to_have_attribute("data-state", "paused")
+
+
+SUBSCRIBE_LATER = """([port, first, later]) => {
+    const socket = new WebSocket(`ws://localhost:${port}`, ["foxglove.sdk.v1"]);
+    socket.binaryType = "arraybuffer";
+    const channels = {}, ask = (id, topic) =>
+        socket.send(JSON.stringify({op: "subscribe", subscriptions: [{id, channelId: channels[topic]}]}));
+    window.counts = {};
+    socket.onmessage = ({data}) => {
+        if (typeof data === "string") {
+            const told = JSON.parse(data);
+            if (told.op !== "advertise") return;
+            for (const each of told.channels) channels[each.topic] = each.id;
+            if (channels[first] !== undefined && channels[later] !== undefined) ask(1, first);
+        } else if (new DataView(data).getUint8(0) === 1) {
+            const id = new DataView(data).getUint32(1, true);
+            window.counts[id] = (window.counts[id] ?? 0) + 1;
+            if (id === 1 && window.counts[1] === 5) ask(2, later);
+        }
+    };
+}"""
+
+
+def test_a_topic_asked_for_later_comes_too(page: Page, record: Callable[..., Path], replayed: Any, port: int) -> None:
+    """As of a panel that is added in Foxglove while another shows something."""
+    replayed(record("run", 60), port)
+    page.goto(f"http://localhost:{port + 1}")
+    page.evaluate(SUBSCRIBE_LATER, [port, "/team_status", "/consumers"])
+    page.wait_for_function("window.counts[2] >= 5")
+    assert page.evaluate("window.counts[1]") >= 10
+
+
 def test_a_hundred_drones_at_ten_hertz(page: Page, record: Callable[..., Path], replayed: Any, port: int) -> None:
     """Every tick arrives and is drawn; counted, not timed: none may be lost on the way."""
     n_ticks = 80

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from sortie_core.config import Config, UserError, load_config
+from sortie_cluster.live_config import LiveConfig
+from sortie_core.config import Config, UserError, load, load_config
 from sortie_view.mission_data import MissionData
 from sortie_view.recorded_runs import load_run
 from sortie_view.recording import Recording
+from sortie_view.scene import Scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     Record = Callable[..., Path]
 
 YAML = Path(__file__).parents[2] / "configs" / "delivery.yaml"
+CLUSTER = YAML.with_name("cluster_live.yaml")
 
 
 def test_every_tick_is_there_with_what_was_said_before_it(record: Record) -> None:
@@ -36,7 +39,6 @@ def test_every_tick_is_there_with_what_was_said_before_it(record: Record) -> Non
     assert {(0, 1), (2, 3), (4, 5)} <= {tuple(pair) for pair in tick["links"]}
     history = recording.scene.history()
     assert history["delivered"][-1] == 1.0
-    assert history["subteams"][5] == 3
     assert recording.tick_at(recording.times_ns[7] + 1) == 7
     assert recording.tick_at(0) == 0
 
@@ -49,7 +51,9 @@ def test_a_folder_will_do_and_arrays_have_the_shapes_they_say(record: Record) ->
     assert mission.position.shape == (30, 4, 3)
     assert mission.unmet.shape == (30, n_consumers, n_resources)
     assert mission.choice.shape == mission.alive.shape == (30, 4)
-    assert mission.subteam_sizes.sum(axis=1).tolist() == [4] * 30
+    distance = np.linalg.norm(mission.position[:, :, None] - mission.position[:, None], axis=-1)
+    least = (distance + 1e9 * np.eye(4)).min(axis=(1, 2))
+    assert mission.separation_m.tolist() == pytest.approx(least.tolist())
     assert np.cumsum(mission.reward["demand"])[-1] == pytest.approx(15.0)
     assert [fault["drone"] for fault in mission.faults] in ([], [1])
 
@@ -61,6 +65,25 @@ def test_a_recording_that_was_cut_off_is_read_as_far_as_it_goes(record: Record) 
     path.with_name("config.yaml").write_text(Recording(record("other", 3, "team.n_agents=20")).config.to_yaml())
     cut = Recording(path)
     assert 0 < len(cut) < 200
+
+
+def test_a_damaged_recording_is_refused_in_a_line(record: Record, tmp_path: Path) -> None:
+    whole, refused = record("run", 60).read_bytes(), 0
+    damaged = tmp_path / "damaged.mcap"
+    for at in range(100, len(whole) - 8, len(whole) // 30):
+        damaged.write_bytes(whole[:at] + b"\xff" * 8 + whole[at + 8 :])
+        try:
+            Recording(damaged)
+        except UserError as error:
+            refused += 1
+            assert "\n" not in str(error) and "damaged.mcap" in str(error)
+    assert refused >= 15, "the rest are bytes that nobody reads"
+
+
+def test_a_clusters_scene_does_without_its_trace() -> None:
+    """Who is sent a recording has not got the trace."""
+    config = load(LiveConfig, CLUSTER, ["trace.path=gone.csv"])
+    assert len(Scene(config).snapshot()["facts"]["capacity"]) == config.cluster.n_nodes
 
 
 def test_what_is_no_recording_is_refused_in_a_line(tmp_path: Path) -> None:

@@ -37,12 +37,26 @@ def test_two_missions_are_shown_and_compared(record: Record, tmp_path: Path) -> 
     page = (out / "report.html").read_text()
     files = {path.stem for path in out.glob("*.png")}
     assert {f"{run}-{plot}" for run in ("one", "two") for plot in PLOTS} <= files
-    assert {f"compared-{plot}" for plot in ("delivery", "separation", "messages", "interventions")} <= files
+    assert {f"{plot}-compared" for plot in ("delivery", "separation", "messages", "interventions")} <= files
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in out.glob("*.png"))
     assert len(re.findall(r'<img [^>]*src="data:image/png;base64,', page)) == len(files)
     assert not re.findall(r'(?:src|href)="(?!data:)', page), "the page asks for something outside itself"
     assert "drone 1 failed, as its layout has it" in page
     assert "n_agents: 6" in page
+
+
+def test_no_run_loses_its_pictures_to_another(record: Record, tmp_path: Path) -> None:
+    """Names with dots, and those that the pictures of all runs together might have, are names as others are."""
+    for name in ("lr0.1", "lr0.2", "compared", "deep/er", "deep-er"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        record(name, 5, "team.n_agents=2")
+    done = report(*(tmp_path / each for each in ("lr0.1", "lr0.2", "compared", "deep")), tmp_path / "deep-er",
+                  "--out", tmp_path / "report", "--json")  # fmt: skip
+    names = [each["name"] for each in json.loads(done.stdout)["missions"]]
+    assert names == ["lr0.1", "lr0.2", "compared", "er", "deep-er"]
+    pictures = {path.stem for path in (tmp_path / "report").glob("*.png")}
+    together = {"delivery-compared", "separation-compared", "messages-compared", "interventions-compared"}
+    assert pictures == {f"{name}-{plot}" for name in names for plot in PLOTS} | together
 
 
 @pytest.mark.parametrize(
@@ -87,7 +101,7 @@ def test_trainings_are_compared_in_a_table_and_by_their_curves(tmp_path: Path) -
     page = Path(found["page"])
     assert page == tmp_path / "report" / "report.html"
     pictures = {path.stem for path in page.parent.glob("*.png")}
-    assert pictures == {"curves-train", "curves-loss", "curves-evaluate", "curves-time"}
+    assert pictures == {"train-curves", "loss-curves", "evaluate-curves", "time-curves"}
     text = page.read_text()
     assert len(re.findall(r'<img [^>]*src="data:image/png;base64,', text)) == len(pictures)
     assert "2 trainings: one, two" in text
@@ -108,7 +122,7 @@ def test_missions_and_trainings_share_a_page(record: Record, tmp_path: Path) -> 
     text = (tmp_path / "report" / "report.html").read_text()
     assert "1 mission: flown" in text and "1 training: trained" in text
     pictures = {path.stem for path in (tmp_path / "report").glob("*.png")}
-    assert {"flown-demand", "curves-train"} <= pictures
+    assert {"flown-demand", "train-curves"} <= pictures
     assert not re.findall(r'(?:src|href)="(?!data:)', text), "the page asks for something outside itself"
 
 

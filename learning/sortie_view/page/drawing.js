@@ -25,8 +25,8 @@ export function theme() {
 }
 
 // Of those who have agreed on a consumer; as in sortie_view/colours.py.
-export function teamColour(consumer, lightness = 50) {
-  return consumer < 0 ? "hsl(0 0% 55%)" : `hsl(${((consumer * GOLDEN) % 1) * 360} 70% ${lightness}%)`;
+export function teamColour(consumer) {
+  return consumer < 0 ? "hsl(0 0% 55%)" : `hsl(${((consumer * GOLDEN) % 1) * 360} 70% 50%)`;
 }
 
 export function total(values) {

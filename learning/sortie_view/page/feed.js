@@ -9,7 +9,7 @@ export const playbackStates = { PLAYING, PAUSED, ENDED };
 
 export class Feed {
   // topics: a callback for each topic, called with its decoded message and its time in ns.
-  // on: connected(info), disconnected(), playback(state)
+  // on: connected(info), disconnected(), playback(state), whose request is the id of what it answers, if anything
   constructor(port, topics, on) {
     this.address = `ws://${location.hostname}:${port}`;
     this.topics = topics;
@@ -54,13 +54,15 @@ export class Feed {
       const body = new TextDecoder().decode(new Uint8Array(data, 13));
       if (read) read(JSON.parse(body), view.getBigUint64(5, true));
     } else if (opcode === PLAYBACK_STATE) {
-      this.on.playback({ status: view.getUint8(1), time: view.getBigUint64(2, true), speed: view.getFloat32(10, true) });
+      const request = new TextDecoder().decode(new Uint8Array(data, 19, view.getUint32(15, true)));
+      this.on.playback({ status: view.getUint8(1), time: view.getBigUint64(2, true), speed: view.getFloat32(10, true), request });
     }
   }
 
-  // Asks to play or pause, at a speed, from a time in ns where one is given.
+  // Asks to play or pause, at a speed, from a time in ns where one is given; returns the id of the request.
   control(play, speed, seek) {
-    const id = new TextEncoder().encode(String(performance.now()));
+    const request = `${Math.random()}`;
+    const id = new TextEncoder().encode(request);
     const view = new DataView(new ArrayBuffer(19 + id.length));
     view.setUint8(0, PLAYBACK_REQUEST);
     view.setUint8(1, play ? PLAYING : PAUSED);
@@ -70,5 +72,6 @@ export class Feed {
     view.setUint32(15, id.length, true);
     new Uint8Array(view.buffer).set(id, 19);
     if (this.socket.readyState === WebSocket.OPEN) this.socket.send(view.buffer);
+    return request;
   }
 }

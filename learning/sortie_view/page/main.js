@@ -10,13 +10,17 @@ const element = (id) => document.getElementById(id);
 let scene = null, history = null, fresh = false;
 const arrivals = [];
 
-const connection = await (await fetch("connection.json")).json();
-element("title").textContent = connection.title;
-document.title = `Sortie: ${connection.title}`;
+// Where the data are, and what run they are of.
+async function look() {
+  const connection = await (await fetch("connection.json")).json();
+  element("title").textContent = connection.title;
+  document.title = `Sortie: ${connection.title}`;
+  return connection;
+}
 
-const playback = { first: 0n, last: 0n, playing: true, speed: 1, dragging: false };
+const playback = { first: 0n, last: 0n, playing: true, speed: 1, dragging: false, asked: null };
 const feed = new Feed(
-  connection.port,
+  (await look()).port,
   { "/view/scene": onScene, "/view/history": (told) => { history = told; fresh = true; } },
   { connected, disconnected: () => setState("disconnected"), playback: onPlayback },
 );
@@ -26,7 +30,12 @@ function setState(state) {
   element("state").textContent = state === "disconnected" ? "not connected, trying again" : state;
 }
 
+// The server may have come back with another run.
 function connected(info) {
+  look();
+  history = null;
+  arrivals.length = 0;
+  playback.asked = null;
   const recorded = info.dataStartTime !== undefined;
   element("playback").hidden = !recorded;
   if (recorded) {
@@ -42,28 +51,32 @@ function onScene(told, time) {
   arrivals.push(performance.now());
   if (arrivals.length > RATE_WINDOW) arrivals.shift();
   document.body.dataset.ticks = Number(document.body.dataset.ticks) + 1;
-  if (!playback.dragging && playback.last > playback.first) {
-    element("seek").value = Number(((time - playback.first) * 1000n) / (playback.last - playback.first));
-  }
+  showPlace(time);
 }
 
 // Playback.
 
-function onPlayback({ status, time, speed }) {
+function onPlayback({ status, time, speed, request }) {
+  if (playback.asked && request !== playback.asked) return; // told before the server knew what was asked last
+  playback.asked = null;
   playback.playing = status === playbackStates.PLAYING;
   playback.speed = speed;
   element("play").textContent = playback.playing ? "Pause" : status === playbackStates.ENDED ? "Again" : "Play";
   playback.ended = status === playbackStates.ENDED;
   setState(playback.playing ? "playing" : playback.ended ? "at its end" : "paused");
-  if (playback.last > playback.first) {
-    element("seek").value = Number(((time - playback.first) * 1000n) / (playback.last - playback.first));
-  }
+  if (Number(element("speed").value) !== speed) element("speed").value = speed;
+  showPlace(time);
+}
+
+function showPlace(time) {
+  if (playback.dragging || playback.last <= playback.first) return;
+  element("seek").value = Math.round((1000 * Number(time - playback.first)) / Number(playback.last - playback.first));
 }
 
 // What is asked for counts at once: who pauses and seeks before the server has answered does not play on.
 function ask(play, speed, seek) {
   [playback.playing, playback.speed] = [play, speed];
-  feed.control(play, speed, seek);
+  playback.asked = feed.control(play, speed, seek);
 }
 
 element("play").onclick = () => ask(!playback.playing, playback.speed, playback.ended ? playback.first : undefined);
@@ -89,7 +102,7 @@ function draw() {
     showNeeds();
     showVehicles();
     showFaults();
-    if (scene.kind === "cluster") showGantt();
+    showGantt();
   }
   requestAnimationFrame(draw);
 }
@@ -118,8 +131,8 @@ function showCharts() {
   const isCluster = scene.kind === "cluster";
   drawLine(element("chart-delivered"), isCluster ? "tasks ended, share" : "delivered share", times, history.delivered, { top: 1, now });
   drawLine(element("chart-messages"), "packets/s", times, history.messages_per_s, { now, colour: "hsl(35 90% 45%)" });
-  if (isCluster) element("chart-third").hidden = true;
-  else drawLine(element("chart-third"), "least separation, m", times, history.separation_m, { now, colour: "hsl(150 60% 40%)" });
+  element("chart-third").hidden = isCluster;
+  if (!isCluster) drawLine(element("chart-third"), "least separation, m", times, history.separation_m, { now, colour: "hsl(150 60% 40%)" });
 }
 
 function showNeeds() {
@@ -139,7 +152,10 @@ function showNeeds() {
 
 function showVehicles() {
   const drones = Object.keys(scene.vehicles);
-  if (!drones.length) return;
+  if (!drones.length) {
+    element("vehicles").replaceChildren();
+    return;
+  }
   const columns = ["phase", "vehicle", "battery_v", "link", "fence_m", "interventions"];
   const table = document.createElement("table");
   table.createTHead().insertRow().append(...["drone", ...columns].map((name) => cell("th", name.replace("_", ", "))));
@@ -167,7 +183,12 @@ function showFaults() {
 }
 
 function showGantt() {
-  element("gantt-section").hidden = false;
+  const isCluster = scene.kind === "cluster";
+  element("gantt-section").hidden = !isCluster;
+  if (!isCluster) return;
+  const { length: shown } = scene.runs;
+  element("gantt-title").textContent =
+    `Tasks on nodes, s of the trace${shown < scene.n_runs ? `; the last ${shown} of ${scene.n_runs}` : ""}`;
   drawGantt(element("gantt"), scene.runs, scene.facts.n_agents);
 }
 

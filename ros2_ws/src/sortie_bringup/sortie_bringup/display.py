@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
+
+from sortie_core.files import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,21 +120,18 @@ def outcome_table(summary: dict[str, Any], *, success: bool) -> Table:
 
 def draw(folder: Path, config: Config) -> Path:
     """Plot the trajectories and the demand over time from `trajectory.npz`; returns `mission.png`."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     from sortie_view import plots
 
     with np.load(folder / "trajectory.npz") as file:
         record = dict(file)
-    figure, (plan, demand) = pyplot.subplots(1, 2, figsize=(11, 5), layout="constrained")
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    plan, demand = figure.subplots(1, 2)
     radius_m = config.task.service_radius_m
     plots.trajectories(plan, record["position"], record["alive"], record["consumer_position"], radius_m)
     plots.demand(demand, record["time_s"], record["unmet"], record["delivered_fraction"])
-    path = folder / "mission.png"
-    figure.savefig(folder / ".mission.new.png", dpi=120)
-    pyplot.close(figure)
-    (folder / ".mission.new.png").replace(path)
-    return path
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    write_atomically(folder / "mission.png", picture.getvalue())
+    return folder / "mission.png"

@@ -12,6 +12,7 @@ from sortie_core.config import UserError
 from sortie_core.flight_config import FlightConfig
 from sortie_core.layout import sample_layout
 from sortie_flight.adapters import check_addresses
+from sortie_nodes import RECORDER
 from sortie_policy.checkpoint import check_compatible, check_exported, load_metadata
 from sortie_policy.cluster_checkpoint import load_cluster_policy
 
@@ -25,7 +26,7 @@ MANAGER = "mission"
 """Name of the node that flies the mission; its process ends with the mission, and its exit code is the outcome."""
 MOST_PROCESSES = 100
 """Fast DDS finds no ports for more participants on one machine."""
-RECORDER, RECORDING = "recorder", "run.mcap"
+RECORDING = "run.mcap"
 ENCLAVES = "/sortie"
 """Above the enclaves of all processes; configs/security/policy.xml grants them what they need."""
 _N_INFRASTRUCTURE = 9

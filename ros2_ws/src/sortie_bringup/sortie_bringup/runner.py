@@ -85,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         exit_code = _fly(options, config, overrides, console)
         if not options.json:
             _show_again(config, options.out.resolve(), console)
+        sys.stdout.flush()
         return exit_code
     except UserError as error:
         print(f"sortie: {error}", file=sys.stderr)
@@ -97,6 +98,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("sortie: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # who reads has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter's last flush goes there
+        return FAILED
 
 
 def _fly(options: argparse.Namespace, config: Config, overrides: list[str], console: Console) -> int:
@@ -183,12 +187,17 @@ def _say_files(folder: Path, *names: str) -> None:
 
 
 def _show_again(config: Config, folder: Path, console: Console) -> None:
-    """Who has watched a run goes on watching its recording, until Ctrl-C."""
+    """Who has watched a run goes on watching its recording, until Ctrl-C; the run's exit code stays what it was."""
     recording = folder / RECORDING
     if config.ros.view and sys.stdin.isatty() and recording.exists():
         from sortie_view.replay import replay
 
-        replay(recording, config.ros.view_port, console, config.ros.view_host)
+        try:
+            replay(recording, config.ros.view_port, console, config.ros.view_host)
+        except UserError as error:
+            print(f"sortie: {error}", file=sys.stderr)
+        except KeyboardInterrupt:
+            pass
 
 
 def _follow(processes: ProcessGroup, view: Any) -> int:

@@ -6,7 +6,6 @@ Left out are hidden topics, which are those of actions, and /parameter_events, s
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from mcap.writer import Writer
 from rclpy.node import Node
 
 from sortie_core.config import UserError
+from sortie_nodes import RECORDER
 from sortie_nodes.params import declare, declare_config
 from sortie_nodes.spinning import FAILED, run
 from sortie_nodes.topic_tap import Steps, TopicTap
@@ -42,7 +42,7 @@ class RecorderNode(Node):
         Raises:
             UserError: no file is named, it exists, or it cannot be written; or the configuration cannot be read.
         """
-        super().__init__("recorder", start_parameter_services=False)
+        super().__init__(RECORDER, start_parameter_services=False)
         self.exit_code: int | None = None
         path = declare(self, "out", "", "MCAP file to record into; it must not exist")
         if not path:
@@ -72,10 +72,12 @@ class RecorderNode(Node):
 
     def destroy_node(self) -> None:
         """Finish the file."""
-        with suppress(OSError):  # has been told
+        try:
             self._take()
             self._writer.finish()
             self._file.close()
+        except OSError as error:
+            self._break_off(error)
         super().destroy_node()
 
     def _begin(self, config: Config) -> None:
@@ -99,8 +101,12 @@ class RecorderNode(Node):
         try:
             self._writer.flush()
         except OSError as error:
+            self._break_off(error)
+
+    def _break_off(self, error: OSError) -> None:
+        if self.exit_code is None:
             self.get_logger().error(f"the recording breaks off: {error}")
-            self.exit_code = FAILED
+        self.exit_code = FAILED
 
 
 def main() -> int:

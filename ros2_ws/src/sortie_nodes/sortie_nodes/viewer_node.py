@@ -10,7 +10,7 @@ from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from visualization_msgs.msg import MarkerArray
 
-from sortie_nodes import qos
+from sortie_nodes import RECORDER, qos
 from sortie_nodes.conversions import stamp_of
 from sortie_nodes.markers import scene_markers
 from sortie_nodes.params import declare_config
@@ -21,6 +21,7 @@ from sortie_view.view_server import ViewServer
 
 if TYPE_CHECKING:
     from nav_msgs.msg import Odometry
+    from rclpy.publisher import Publisher
 
 try:  # not everybody has it; no wheel of it is on PyPI
     from tf2_msgs.msg import TFMessage
@@ -45,11 +46,13 @@ class ViewerNode(Node):
         self._server = ViewServer(f"{title}, seed {self._config.seed}", ros.view_port, ros.view_host)
         self._markers = self.create_publisher(MarkerArray, "markers", qos.MARKERS)
         self._transforms = self.create_publisher(TFMessage, "/tf", qos.DIAGNOSTICS) if TFMessage else None
+        self._drawn = self._posed = False
         self._tap = TopicTap(self, self._server.advertise, self._wants)
         self.get_logger().info(f"the run is shown at {self._server.page_url} (Foxglove: {self._server.foxglove_url})")
 
     def step(self) -> None:
         """Take what has come, and show how it stands."""
+        self._drawn, self._posed = self._is_heard(self._markers), self._is_heard(self._transforms)
         shown_ns, transforms = 0, []
         for heard in self._tap.hear():
             self._server.pass_on(heard.topic, heard.data, heard.received_ns)
@@ -73,15 +76,20 @@ class ViewerNode(Node):
 
     def _moves(self, topic: str) -> bool:
         """Whether a topic is a pose that somebody wants as a transform."""
-        return bool(self._transforms and topic.endswith("/odom") and self._transforms.get_subscription_count())
+        return self._posed and topic.endswith("/odom")
+
+    def _is_heard(self, publisher: Publisher | None) -> bool:
+        """Whether somebody hears what is drawn, other than the recorder, who hears everything."""
+        if not publisher or not publisher.get_subscription_count():
+            return False
+        return any(each.node_name != RECORDER for each in self.get_subscriptions_info_by_topic(publisher.topic_name))
 
     def _show(self, time_ns: int) -> None:
-        drawn = self._markers.get_subscription_count()
-        if not (self._server.watched or drawn):
+        if not (self._server.watched or self._drawn):
             return
         snapshot = self._scene.snapshot()
         self._server.show(snapshot, self._scene.history, time_ns)
-        if drawn:
+        if self._drawn:
             self._markers.publish(scene_markers(snapshot, stamp_of(snapshot["tick"], self._config.world.dt_s)))
 
 
