@@ -12,4 +12,4 @@ if TYPE_CHECKING:
 
 def generate_launch_description() -> LaunchDescription:
     """The arguments, and the nodes that they ask for."""
-    return describe("configs/delivery.yaml", "comm.radius_m=2.5 team.n_agents=5")
+    return describe("configs/delivery.yaml", "comm.loss=0.3 team.n_agents=5")

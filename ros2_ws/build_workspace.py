@@ -299,7 +299,7 @@ def main() -> int:
         print(f"out of date: {', '.join(outdated)}; run `make setup`")
         return 1
     if outdated:
-        say("done")
+        say("done; to have `sortie` at hand: . .venv/bin/activate")
     return 0
 
 

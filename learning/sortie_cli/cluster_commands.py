@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sortie_cli.arguments import Cluster, Flows, Json, Only, Out, Overrides, Resume, View
+from sortie_cli.arguments import Cluster, ClusterOverrides, Flows, FlowsOverrides, Json, Only, Out, Resume, View
 
 commands = typer.Typer()
 _PANEL = "Cluster"
@@ -15,7 +15,7 @@ _PANEL = "Cluster"
 @commands.command(rich_help_panel=_PANEL, epilog="Example: sortie cluster configs/cluster.yaml --jobs 2")
 def cluster(
     config: Cluster,
-    overrides: Overrides = None,
+    overrides: ClusterOverrides = None,
     out: Out = None,
     resume: Resume = False,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
@@ -30,12 +30,13 @@ def cluster(
 
     Compares schedulers; or, with a section `live`, runs the agents as a graph of ROS 2 nodes.
     """
-    from sortie_cli.configurations import load_any
+    from sortie_cli.configurations import kind_for
     from sortie_cluster.config import ClusterConfig
     from sortie_cluster.live_config import LiveConfig
     from sortie_core.config import load
 
-    if isinstance(load_any(config, overrides or []), LiveConfig):
+    if kind_for(config, ClusterConfig, LiveConfig) is LiveConfig:
+        load(LiveConfig, config, overrides or [])
         _refuse("is for comparisons, such as configs/cluster.yaml", resume=resume, jobs=jobs > 1)
         from sortie_cli.graph import run_graph
 
@@ -55,7 +56,7 @@ def cluster(
 @commands.command(rich_help_panel=_PANEL, epilog="Example: sortie flows configs/task_flows.yaml --jobs 2")
 def flows(
     config: Flows,
-    overrides: Overrides = None,
+    overrides: FlowsOverrides = None,
     out: Out = None,
     resume: Resume = False,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
@@ -65,9 +66,11 @@ def flows(
 
     Compares policies.
     """
+    from sortie_cli.configurations import kind_for
     from sortie_cluster.flows_config import FlowsConfig
     from sortie_core.config import load
 
+    kind_for(config, FlowsConfig)
     loaded = load(FlowsConfig, config, overrides or [])
     from sortie_cli.run_folder import resumable_run
     from sortie_schedule.flows import policies, run_flows

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sortie_cluster.config import ClusterConfig
 from sortie_cluster.flows_config import FlowsConfig
 from sortie_cluster.live_config import LiveConfig, graph_kind
-from sortie_core.config import Config, Configuration, UserError, load, load_config, sections
+from sortie_core.config import Config, Configuration, UserError, load, sections
 from sortie_core.flight_config import FlightConfig
 
 if TYPE_CHECKING:
@@ -22,6 +22,14 @@ NAMES: dict[str, type[Configuration]] = {
     "flows": FlowsConfig,
 }
 """What kinds are called."""
+_COMMANDS: dict[type[Configuration], str] = {
+    Config: "sim",
+    FlightConfig: "fly",
+    ClusterConfig: "cluster",
+    LiveConfig: "cluster",
+    FlowsConfig: "flows",
+}
+"""What runs each of them."""
 
 
 def kind_of(path: str | Path) -> type[Configuration]:
@@ -41,12 +49,17 @@ def load_any(path: str | Path, overrides: Iterable[str] = ()) -> Configuration:
     return load(kind_of(path), path, overrides)
 
 
-def load_mission(path: str | Path, overrides: Iterable[str] | None) -> Config:
-    """The delivery mission of a file.
+def kind_for(path: str | Path, *kinds: type[Configuration]) -> type[Configuration]:
+    """The class of a file's configuration, of those that a command takes.
 
     Raises:
-        UserError: as `sortie_core.config.load`, or the file is a flight's.
+        UserError: as `kind_of`, or it is another.
     """
-    if "flight" in sections(path):
-        raise UserError(f"{path} is a flight; use `sortie fly`, or a mission such as {Config.EXAMPLE}")
-    return load_config(path, overrides or [])
+    found = kind_of(path)
+    if found not in kinds:
+        name = next(name for name, kind in NAMES.items() if kind is found)
+        raise UserError(
+            f"{path} is a configuration of kind {name}, which `sortie {_COMMANDS[found]}` takes; "
+            f"here, name one such as {kinds[0].EXAMPLE}"
+        )
+    return found

@@ -29,7 +29,11 @@ _IMPORTS = (
     "numpy", "scipy", "torch", "onnx", "onnxruntime", "cvxpy", "highspy", "pyscipopt", "pybullet", "pettingzoo",
     "gymnasium", "torchrl", "pydantic", "yaml", "matplotlib", "cflib", "pymavlink", "mcap", "foxglove",
 )  # fmt: skip
-_SETUP = "run `make setup`" if CHECKOUT else "pip install --force-reinstall sortie"
+_SETUP = (
+    "run `make setup`"
+    if CHECKOUT
+    else "install it anew from a clone of its repository: pip install --force-reinstall CLONE"
+)
 _ROUND_TRIP_LIMIT_S = 10.0
 _HANGS_AFTER_S = 60.0
 _PATIENCE_S = 3.0

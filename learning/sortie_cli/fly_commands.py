@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -16,7 +17,7 @@ _PANEL = "Fly"
 
 @commands.command(rich_help_panel=_PANEL, epilog="Example: sortie init my_scenario && sortie sim my_scenario.yaml")
 def init(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the file, without its ending .yaml.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the new file; .yaml is added.")],
     kind: Annotated[
         str,
         typer.Option(help="delivery, flight, cluster, cluster_live or flows.", autocompletion=complete_kind),
@@ -49,9 +50,11 @@ def sim(
 
     A graph of ROS 2 nodes flies it: an agent for each drone, the radio, the safety gate, the world.
     """
-    from sortie_cli.configurations import load_mission
+    from sortie_cli.configurations import kind_for
+    from sortie_core.config import Config, load_config
 
-    loaded = load_mission(config, overrides)
+    kind_for(config, Config)
+    loaded = load_config(config, overrides or [])
     if seeds > 1:
         _refuse_part(only)
         flags = [*(["--lockstep"] if lockstep else []), *(["--view"] if view else [])]
@@ -76,15 +79,18 @@ def fly(
 
     flight.peers=true flies it with simulated autopilots that speak the same protocols.
     """
-    from sortie_core.config import UserError, load, sections
+    from sortie_cli.configurations import kind_for
+    from sortie_core.config import UserError, load
     from sortie_core.flight_config import FlightConfig
 
-    if "flight" not in sections(config):
-        raise UserError(
-            f"{config} has no section flight; fly it with `sortie sim`, or start from a copy of {FlightConfig.EXAMPLE}"
-        )
+    kind_for(config, FlightConfig)
     changes = [*(overrides or []), *(["flight.confirm=false"] if yes else [])]
     loaded = load(FlightConfig, config, changes)
+    if loaded.real and "crazyswarm2" in loaded.adapters and not os.environ.get("ROS_DOMAIN_ID"):
+        raise UserError(
+            "flight.adapter: Crazyswarm2's server is met in its ROS_DOMAIN_ID alone; `export ROS_DOMAIN_ID=0`, or the "
+            "one that it was started with"
+        )
     if seeds > 1:
         _refuse_part(only)
         if loaded.asks:

@@ -29,17 +29,16 @@ def train(
 
     Drones train in the batched point world, agents of a cluster by an evolution strategy.
     """
-    from sortie_cli.configurations import load_any, load_mission
+    from sortie_cli.configurations import kind_for
     from sortie_cluster.config import ClusterConfig
-    from sortie_core.config import UserError
+    from sortie_core.config import Config, UserError, load, load_config
 
-    found = load_any(config, overrides or [])
-    if isinstance(found, ClusterConfig):
+    if kind_for(config, Config, ClusterConfig) is ClusterConfig:
         from sortie_cli.cluster_runs import train_agents
 
-        train_agents(found, config, overrides, out, resume, wandb, json)
+        train_agents(load(ClusterConfig, config, overrides or []), config, overrides, out, resume, wandb, json)
         return
-    loaded = load_mission(config, overrides)
+    loaded = load_config(config, overrides or [])
     from sortie_cli.run_folder import create_run_folder, open_run_folder, say_how_to_go_on
 
     leads = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one makes the folder
@@ -84,16 +83,16 @@ def sweep(
 
     That is each of evaluation.learned, or each of a cluster's trainings, by each training seed.
     """
-    from sortie_cli.configurations import load_any, load_mission
+    from sortie_cli.configurations import kind_for
     from sortie_cluster.config import ClusterConfig
+    from sortie_core.config import Config, load, load_config
 
-    found = load_any(config, overrides or [])
-    if isinstance(found, ClusterConfig):
+    if kind_for(config, Config, ClusterConfig) is ClusterConfig:
         from sortie_cli.cluster_runs import sweep_routers
 
-        sweep_routers(found, config, overrides, out, resume, jobs, wandb)
+        sweep_routers(load(ClusterConfig, config, overrides or []), config, overrides, out, resume, jobs, wandb)
         return
-    loaded = load_mission(config, overrides)
+    loaded = load_config(config, overrides or [])
     from sortie_cli.run_folder import open_run_folder, resumable_run
     from sortie_train.sweep import evaluation_overrides, plan_trainings
     from sortie_train.sweep import sweep as train_all
@@ -134,18 +133,19 @@ def evaluate(
 
     All of them get the same unseen layouts or tasks.
     """
-    from sortie_cli.configurations import load_any, load_mission
+    from sortie_cli.configurations import kind_for, load_any
     from sortie_cluster.config import ClusterConfig
     from sortie_cluster.flows_config import FlowsConfig
-    from sortie_core.config import UserError
+    from sortie_core.config import Config, UserError, load_config
 
+    kind_for(config, Config, ClusterConfig, FlowsConfig)
     found = load_any(config, overrides or [])
     if isinstance(found, ClusterConfig | FlowsConfig):
         from sortie_cli.cluster_runs import evaluate_suites
 
         evaluate_suites(found, config, overrides, out, resume, jobs, json)
         return
-    loaded = load_mission(config, overrides)
+    loaded = load_config(config, overrides or [])
     if loaded.evaluation.train_seeds and any(each.startswith("policy.checkpoint=") for each in overrides or []):
         raise UserError(
             "policy.checkpoint: has no effect beside evaluation.train_seeds, which names the policies by "

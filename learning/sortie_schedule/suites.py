@@ -82,7 +82,10 @@ def chosen(config: Kind) -> Kind:
         UserError: there are no suites, or not these.
     """
     if not config.suites:
-        raise UserError("suites: this configuration has none; configs/evaluate/source_a.yaml and source_b.yaml have")
+        raise UserError(
+            "suites: this configuration has none; configs/evaluate/source_a.yaml and source_b.yaml have, or compare "
+            "by `sortie cluster` or `sortie flows`"
+        )
     names = config.comparison.suites or list(config.suites)
     if unknown := [name for name in names if name not in config.suites]:
         raise UserError(f"comparison.suites: there is no {unknown[0]}; there are {', '.join(config.suites)}")

@@ -41,9 +41,7 @@ class WandbLog:
             self._wandb: Any = importlib.import_module("wandb")
             self._wandb.init  # noqa: B018 - it leaves folders of this name behind, which can be imported, too
         except (ImportError, AttributeError):
-            raise UserError(
-                "--wandb needs the package wandb: pip install 'sortie[wandb]'; or leave --wandb out"
-            ) from None
+            raise UserError("--wandb needs the package wandb: `pip install wandb`; or leave --wandb out") from None
         self._run: Any = None
         if self._wandb.setup().settings.mode == "online":
             self._log_in()

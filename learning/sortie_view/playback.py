@@ -104,15 +104,15 @@ class Playback:
         """Play, until interrupted."""
         shown, due_s, was = -1, 0.0, PlaybackStatus.Playing
         while True:
-            with self._lock:
+            due = time.monotonic() >= due_s
+            with self._lock:  # which has no viewer hear of an earlier state after it has changed it
                 state = self._clock.state()
                 sought, self._sought = self._sought, False
-            now_ns = state.current_time
+                if due or state.status is not was:
+                    self.server.tell(state)
+            now_ns, was = state.current_time, state.status
             self._pass_on(now_ns, sought)
-            tick, due = self._recording.tick_at(now_ns), time.monotonic() >= due_s
-            if due or state.status is not was:
-                self.server.tell(state)
-            was = state.status
+            tick = self._recording.tick_at(now_ns)
             if tick != shown or sought or due:
                 shown, due_s = tick, time.monotonic() + _REFRESH_S
                 self.server.show(self._recording.snapshot(tick), self._recording.scene.history, now_ns)

@@ -131,9 +131,7 @@ class Recording:
         whole = _is_whole(file)
         try:
             yield SeekingReader(file, validate_crcs=True) if whole else NonSeekingReader(file, validate_crcs=True)
-        except UserError:
-            raise
-        except Exception as error:
+        except Exception as error:  # of damaged bytes, libraries make any error
             if whole or not isinstance(error, _CUT_OFF):
                 raise self._damaged(error) from None
 

@@ -196,7 +196,8 @@ def _read(path: Path, extending: list[Path], kind: type[Configuration]) -> dict[
     except IsADirectoryError:
         raise UserError(f"{path} is a folder; name a YAML file such as {kind.EXAMPLE}") from None
     except FileNotFoundError:
-        raise UserError(f"no configuration file {path}; try {kind.EXAMPLE}") from None
+        meant = path.with_name(f"{path.name}.yaml")
+        raise UserError(f"no configuration file {path}; try {meant if meant.exists() else kind.EXAMPLE}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}") from None
     data = _parse(text, str(path), kind)
@@ -264,7 +265,9 @@ def _split(override: str) -> tuple[str, Any]:
     try:
         return key.strip(), _number(yaml.safe_load(value))
     except yaml.YAMLError:
-        raise UserError(f"the value of override {override!r} is not valid YAML") from None
+        raise UserError(
+            f"the value of override {override!r} is not valid YAML; one with blanks goes in quotes: 'KEY=[a, b]'"
+        ) from None
 
 
 def _apply(data: dict[str, Any], overrides: Iterable[tuple[str, Any]], kind: type[Configuration]) -> None:

@@ -132,6 +132,11 @@ def test_bad_input_is_one_line_in_a_process_of_its_own(command: str) -> None:
         (["sim", CONFIG, "--only", "world"], ["--only", "export ROS_DOMAIN_ID=42"]),
         (["sim", CONFIG, "--only", "world", "--seeds", "3"], ["--only", "leave out --seeds"]),
         (["cluster", "configs/cluster.yaml", "--only", "0-3"], ["--only", "configs/cluster_live.yaml"]),
+        (["cluster", CONFIG], ["delivery.yaml", "`sortie sim`", "configs/cluster.yaml"]),
+        (["flows", "configs/cluster.yaml"], ["`sortie cluster`", "configs/task_flows.yaml"]),
+        (["train", "configs/cluster_live.yaml"], ["kind cluster_live", "`sortie cluster`"]),
+        (["evaluate", "configs/cluster.yaml"], ["suites", "`sortie cluster`"]),
+        (["fly", "configs/flight/crazyswarm2.yaml"], ["flight.adapter", "export ROS_DOMAIN_ID=0"]),
         (["cluster", "configs/cluster.yaml", "--view"], ["--view", "configs/cluster_live.yaml"]),
         (["cluster", "configs/cluster_live.yaml", "--jobs", "2"], ["--jobs", "configs/cluster.yaml"]),
         (["sim", CONFIG, "comm.loss=1.5"], ["comm.loss", "1.5"]),
@@ -178,7 +183,7 @@ def test_an_interrupt_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sortie_cli.configurations.load_mission", interrupted)
+    monkeypatch.setattr("sortie_cli.configurations.kind_for", interrupted)
     monkeypatch.setattr(sys, "argv", ["sortie", "train", CONFIG])
     with pytest.raises(SystemExit) as ended:
         command_line.main()
@@ -190,7 +195,7 @@ def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def defective(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("sortie_cli.configurations.load_mission", defective)
+    monkeypatch.setattr("sortie_cli.configurations.kind_for", defective)
     monkeypatch.setattr(sys, "argv", ["sortie", "train", CONFIG])
     with pytest.raises(ZeroDivisionError):
         command_line.main()

@@ -83,8 +83,14 @@ def test_a_mission_that_could_not_be_flown_is_a_row_with_its_reason(tmp_path: Pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("fly", str(YAML)), "has no section flight; fly it with `sortie sim`"),
-        (("sim", str(YAML.parent / "flight" / "cflib.yaml")), "is a flight; use `sortie fly`"),
+        (
+            ("fly", str(YAML)),
+            "of kind delivery, which `sortie sim` takes",
+        ),
+        (
+            ("sim", str(YAML.parent / "flight" / "cflib.yaml")),
+            "of kind flight, which `sortie fly` takes",
+        ),
         (("fly", str(YAML.parent / "flight" / "cflib.yaml"), "--seeds", "2"), "add --yes, or flight.peers=true"),
         (("fly", str(YAML.parent / "flight" / "cflib.yaml"), "flight.adress=x"), "did you mean flight.address?"),
         (

@@ -191,7 +191,10 @@ class MissionNode(Node):
         try:
             began_s = time.monotonic()
             yield from self._team.bring_up(self.config.ros.ready_timeout_s)
-            self.get_logger().info(f"{len(self._team.living)} nodes ready in {time.monotonic() - began_s:.1f} s")
+            self.get_logger().info(
+                f"{len(self._team.living)} nodes ready in {time.monotonic() - began_s:.1f} s, "
+                f"in ROS_DOMAIN_ID={self.context.get_domain_id()}"
+            )
             yield from self._await_recorder()
             yield from self.get_ready()
             yield from self._start_world(seed, limit_s)
