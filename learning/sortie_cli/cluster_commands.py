@@ -36,7 +36,7 @@ def cluster(
     from sortie_core.config import load
 
     if kind_for(config, ClusterConfig, LiveConfig) is LiveConfig:
-        load(LiveConfig, config, overrides or [])
+        load(LiveConfig, config, overrides or [])  # refuse what is wrong, before there is a folder
         _refuse("is for comparisons, such as configs/cluster.yaml", resume=resume, jobs=jobs > 1)
         from sortie_cli.graph import run_graph
 
