@@ -332,6 +332,6 @@ def test_wandb_is_optional(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr == (
-        "sortie: --wandb needs the package wandb: pip install 'sortie[wandb]'; or leave --wandb out\n"
+        "sortie: --wandb needs the package wandb: `pip install wandb`; or leave --wandb out\n"
     )
     assert not Path("run").exists()
