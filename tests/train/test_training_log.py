@@ -331,7 +331,5 @@ def test_wandb_is_optional(tmp_path: Path) -> None:
         env={**os.environ, "WANDB_MODE": "offline"},
     )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr == (
-        "sortie: --wandb needs the package wandb: `pip install wandb`; or leave --wandb out\n"
-    )
+    assert done.stderr == ("sortie: --wandb needs the package wandb: `pip install wandb`; or leave --wandb out\n")
     assert not Path("run").exists()

@@ -117,8 +117,8 @@ def test_who_comes_while_it_is_paused_sees_that(
     seek(page, 250)
     page.locator("#seek").focus()
     for key in ("ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft"):
-        page.keyboard.press(key)
         page.wait_for_timeout(700)  # longer than the server takes to tell how it stands
+        page.keyboard.press(key)
     expect(page.locator("#seek")).to_have_js_property("value", "252")
     expect(page.locator("body")).to_have_attribute("data-state", "paused")
 
@@ -154,7 +154,7 @@ def test_a_topic_asked_for_later_comes_too(page: Page, record: Callable[..., Pat
 
 
 def test_a_hundred_drones_at_ten_hertz(page: Page, record: Callable[..., Path], replayed: Any, port: int) -> None:
-    """Every tick arrives and is drawn; counted, not timed: none may be lost on the way."""
+    """Counted, not timed: none may be lost on the way."""
     n_ticks = 80
     replayed(record("run", n_ticks, "team.n_agents=100", "task.n_consumers=20", "comm.radius_m=3.5"), port)
     page.goto(f"http://localhost:{port + 1}")
@@ -167,9 +167,11 @@ def test_a_hundred_drones_at_ten_hertz(page: Page, record: Callable[..., Path], 
         """() => { window.seen = new Set(); new MutationObserver(() => window.seen.add(
         document.getElementById("time").textContent)).observe(document.getElementById("time"), {childList: true}); }"""
     )
+    before = ticks(page)
     page.locator("#play").click()
     expect(page.locator("body")).to_have_attribute("data-state", "at its end")
-    assert page.evaluate("window.seen.size") >= 0.9 * (n_ticks - 1)
+    assert ticks(page) - before >= n_ticks - 1, "every tick arrives"
+    assert page.evaluate("window.seen.size") >= 0.6 * (n_ticks - 1)  # all on an idle machine; else some share a frame
 
 
 def test_a_taken_port_is_said_in_a_line(record: Callable[..., Path], port: int) -> None:

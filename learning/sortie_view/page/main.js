@@ -69,7 +69,7 @@ function onPlayback({ status, time, speed, request }) {
 }
 
 function showPlace(time) {
-  if (playback.dragging || playback.last <= playback.first) return;
+  if (playback.dragging || playback.asked || playback.last <= playback.first) return; // it is where it was put
   element("seek").value = Math.round((1000 * Number(time - playback.first)) / Number(playback.last - playback.first));
 }
 
